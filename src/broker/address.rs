@@ -1,0 +1,84 @@
+//! Where Redis is.
+//!
+//! Owns: reading `redis.url` and keeping its password out of every text.
+//! Never: a connection.
+
+use std::fmt;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use secrecy::{ExposeSecret, SecretString};
+
+/// The address of a Redis server and the credentials for it.
+#[derive(Clone)]
+pub struct Address {
+    info: ConnectionInfo,
+}
+
+/// The text is not the address of a Redis server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a Redis address: use redis://[user:password@]host[:port][/db] or unix:/path/to/socket")]
+pub struct BadAddress;
+
+impl Address {
+    /// Reads a `redis://` or `unix:` address. `password` takes the place of one in the address.
+    pub fn parse(url: &str, password: Option<&SecretString>) -> Result<Self, BadAddress> {
+        let mut info = url.into_connection_info().map_err(|_| BadAddress)?;
+        if !matches!(info.addr(), ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_)) {
+            return Err(BadAddress);
+        }
+        if let Some(password) = password {
+            let with_password = info.redis_settings().clone().set_password(password.expose_secret());
+            info = info.set_redis_settings(with_password);
+        }
+        Ok(Self { info })
+    }
+
+    /// What the client library needs, with the credentials.
+    pub(crate) fn connection_info(&self) -> ConnectionInfo {
+        self.info.clone()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = self.info.redis_settings();
+        let user = match (settings.username(), settings.password()) {
+            (Some(user), Some(_)) => format!("{user}:[redacted]@"),
+            (Some(user), None) => format!("{user}@"),
+            (None, Some(_)) => ":[redacted]@".to_owned(),
+            (None, None) => String::new(),
+        };
+        match self.info.addr() {
+            ConnectionAddr::Unix(path) => write!(f, "unix:{}", path.display()),
+            other => write!(f, "redis://{user}{other}/{}", settings.db()),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_never_shows() {
+        let address = Address::parse("redis://app:canary@localhost:6379/2", None).unwrap();
+        assert_eq!(address.to_string(), "redis://app:[redacted]@localhost:6379/2");
+        let secret = SecretString::from("canary");
+        let address = Address::parse("redis://localhost", Some(&secret)).unwrap();
+        assert!(!format!("{address} {address:?}").contains("canary"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for url in ["", "localhost", "http://localhost", "redis://"] {
+            assert_eq!(Address::parse(url, None).unwrap_err(), BadAddress, "{url:?}");
+        }
+        assert!(Address::parse("unix:/run/redis.sock", None).is_ok());
+    }
+}

@@ -1,0 +1,250 @@
+//! From an entry to an order event.
+//!
+//! Owns: which fields an event needs, and the reason why an entry is not one.
+//! Never: the value of a field in an error, for these texts reach the log.
+
+use super::entry::{Entry, Repeated};
+use super::event::{Action, Amount, OrderEvent};
+use super::id::{OrderId, UserId};
+use super::json;
+
+/// The largest entry that is decoded, in bytes of names and values together.
+pub const MAX_ENTRY_BYTES: usize = 1024 * 1024;
+/// The longest order id, user id or action, in bytes.
+pub const MAX_TEXT_BYTES: usize = 512;
+
+/// Which field says what (the `[event]` table of the configuration).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldNames {
+    /// The field with the action.
+    pub action: String,
+    /// The field with the order id.
+    pub order: String,
+    /// The field with the amount.
+    pub amount: String,
+    /// The field with the user id.
+    pub user: String,
+    /// Where set, the one field that carries all of these as a JSON object.
+    pub json: Option<String>,
+}
+
+/// An entry that is not an order event, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecodable {
+    /// The entry, untouched.
+    pub entry: Entry,
+    /// What is wrong with it.
+    pub error: DecodeError,
+}
+
+/// Why an entry is not an order event. Names fields, never their values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// A field that this event needs is not there.
+    #[error("the field '{0}' is missing")]
+    Missing(String),
+    /// A field that may not be empty is.
+    #[error("the field '{0}' is empty")]
+    Empty(String),
+    /// A field stands there more than once.
+    #[error("the field '{0}' stands there more than once")]
+    Repeated(String),
+    /// A field is not text.
+    #[error("the field '{0}' is not valid UTF-8")]
+    NotUtf8(String),
+    /// The amount is not an amount.
+    #[error(
+        "the field '{0}' is not an amount: a decimal number of at most 28 digits and not below zero, such as 49.99"
+    )]
+    BadAmount(String),
+    /// The JSON field holds something else than one object of texts and numbers.
+    #[error("the field '{0}' does not hold a JSON object")]
+    BadJson(String),
+    /// The entry, or one of its texts, is larger than what is decoded.
+    #[error("too large: {what} has {bytes} bytes, and {limit} are the limit")]
+    TooLarge {
+        /// What is too large: `the entry`, or the name of a field.
+        what: String,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl DecodeError {
+    /// The reason in one word, for the dead letter and the metric.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "missing-field",
+            Self::Empty(_) => "empty-field",
+            Self::Repeated(_) => "duplicate-field",
+            Self::NotUtf8(_) => "invalid-utf8",
+            Self::BadAmount(_) => "bad-amount",
+            Self::BadJson(_) => "bad-json",
+            Self::TooLarge { .. } => "too-large",
+        }
+    }
+}
+
+/// Decodes `entry`; what cannot be decoded comes back untouched, with the reason.
+pub fn decode(entry: Entry, names: &FieldNames) -> Result<OrderEvent, Undecodable> {
+    match parts(&entry, names) {
+        Ok(Parts { order, user, action, amount }) => Ok(OrderEvent { order, user, action, amount, entry }),
+        Err(error) => Err(Undecodable { entry, error }),
+    }
+}
+
+struct Parts {
+    order: OrderId,
+    user: Option<UserId>,
+    action: Action,
+    amount: Option<Amount>,
+}
+
+fn parts(entry: &Entry, names: &FieldNames) -> Result<Parts, DecodeError> {
+    limit("the entry", entry.size(), MAX_ENTRY_BYTES)?;
+    let Some(json_field) = &names.json else {
+        return parts_of(entry, names);
+    };
+    let document = entry.field(json_field.as_bytes()).map_err(|Repeated| DecodeError::Repeated(json_field.clone()))?;
+    let document = document.ok_or_else(|| DecodeError::Missing(json_field.clone()))?;
+    let fields = json::object_fields(document).map_err(|json::NotAnObject| DecodeError::BadJson(json_field.clone()))?;
+    parts_of(&Entry { id: entry.id, fields }, names)
+}
+
+fn parts_of(entry: &Entry, names: &FieldNames) -> Result<Parts, DecodeError> {
+    let action = Action::from(required(entry, &names.action)?);
+    let order = OrderId::from(required(entry, &names.order)?);
+    let amount = match text(entry, &names.amount)? {
+        Some(digits) => Some(digits.parse::<Amount>().map_err(|_| DecodeError::BadAmount(names.amount.clone()))?),
+        None if action.needs_amount() => return Err(DecodeError::Missing(names.amount.clone())),
+        None => None,
+    };
+    let user = if action.needs_user() {
+        Some(required(entry, &names.user)?)
+    } else {
+        text(entry, &names.user)?.filter(|user| !user.is_empty())
+    };
+    Ok(Parts { order, user: user.map(UserId::from), action, amount })
+}
+
+/// The text of a field that has to be there and has to say something.
+fn required<'e>(entry: &'e Entry, name: &str) -> Result<&'e str, DecodeError> {
+    match text(entry, name)? {
+        None => Err(DecodeError::Missing(name.to_owned())),
+        Some("") => Err(DecodeError::Empty(name.to_owned())),
+        Some(text) => Ok(text),
+    }
+}
+
+fn text<'e>(entry: &'e Entry, name: &str) -> Result<Option<&'e str>, DecodeError> {
+    let value = entry.field(name.as_bytes()).map_err(|Repeated| DecodeError::Repeated(name.to_owned()))?;
+    let Some(bytes) = value else { return Ok(None) };
+    limit(name, bytes.len(), MAX_TEXT_BYTES)?;
+    std::str::from_utf8(bytes).map(Some).map_err(|_| DecodeError::NotUtf8(name.to_owned()))
+}
+
+fn limit(what: &str, bytes: usize, limit: usize) -> Result<(), DecodeError> {
+    if bytes > limit { Err(DecodeError::TooLarge { what: what.to_owned(), bytes, limit }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::EntryId;
+
+    fn names() -> FieldNames {
+        FieldNames {
+            action: "action".into(),
+            order: "orderId".into(),
+            amount: "amount".into(),
+            user: "userId".into(),
+            json: None,
+        }
+    }
+
+    fn entry(fields: &[(&str, &str)]) -> Entry {
+        let fields = fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
+        Entry { id: EntryId::new(1, 0), fields }
+    }
+
+    fn reason(fields: &[(&str, &str)]) -> &'static str {
+        decode(entry(fields), &names()).unwrap_err().error.reason()
+    }
+
+    const CREATED: [(&str, &str); 4] =
+        [("action", "created"), ("orderId", "order-789"), ("amount", "49.99"), ("userId", "user-123")];
+
+    #[test]
+    fn the_entry_of_the_tutorial_is_an_event_and_keeps_its_other_fields() {
+        let mut fields = CREATED.to_vec();
+        fields.push(("coupon", "SPRING"));
+        let event = decode(entry(&fields), &names()).unwrap();
+        assert_eq!(event.order.as_str(), "order-789");
+        assert_eq!(event.user.as_ref().unwrap().as_str(), "user-123");
+        assert_eq!(event.action, Action::Created);
+        assert_eq!(event.amount.unwrap().to_string(), "49.99");
+        assert_eq!(event.entry.field(b"coupon"), Ok(Some(b"SPRING".as_slice())));
+    }
+
+    #[test]
+    fn each_action_needs_what_it_needs_and_no_more() {
+        for word in ["shipped", "delivered", "cancelled", "parked-by-customs"] {
+            assert!(decode(entry(&[("action", word), ("orderId", "o")]), &names()).is_ok(), "{word}");
+        }
+        for word in ["paid", "refunded"] {
+            assert_eq!(reason(&[("action", word), ("orderId", "o")]), "missing-field");
+            assert!(decode(entry(&[("action", word), ("orderId", "o"), ("amount", "1")]), &names()).is_ok(), "{word}");
+        }
+        for gone in ["action", "orderId", "amount", "userId"] {
+            let rest: Vec<_> = CREATED.into_iter().filter(|(name, _)| *name != gone).collect();
+            assert_eq!(reason(&rest), "missing-field", "{gone}");
+        }
+    }
+
+    #[test]
+    fn each_defect_has_its_reason() {
+        assert_eq!(reason(&[("action", "shipped"), ("orderId", "")]), "empty-field");
+        assert_eq!(reason(&[("action", "paid"), ("orderId", "o"), ("amount", "12,50")]), "bad-amount");
+        assert_eq!(reason(&[("action", "shipped"), ("orderId", "o"), ("amount", "much")]), "bad-amount");
+        assert_eq!(reason(&[("action", "shipped"), ("orderId", "a"), ("orderId", "b")]), "duplicate-field");
+        assert_eq!(reason(&[("action", "shipped"), ("orderId", &"x".repeat(MAX_TEXT_BYTES + 1))]), "too-large");
+        let padding = "x".repeat(MAX_ENTRY_BYTES);
+        assert_eq!(reason(&[("action", "shipped"), ("orderId", "o"), ("note", &padding)]), "too-large");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_where_text_is_needed_and_kept_elsewhere() {
+        let mut broken = entry(&[("action", "shipped")]);
+        broken.fields.push((b"orderId".to_vec(), vec![0xff]));
+        let refused = decode(broken.clone(), &names()).unwrap_err();
+        assert_eq!((refused.error.reason(), &refused.entry), ("invalid-utf8", &broken));
+
+        let mut odd = entry(&[("action", "shipped"), ("orderId", "o")]);
+        odd.fields.push((vec![0xfe], vec![0, 0xff]));
+        assert!(decode(odd, &names()).is_ok());
+    }
+
+    #[test]
+    fn an_error_never_shows_a_value() {
+        let refused =
+            decode(entry(&[("action", "paid"), ("orderId", "o"), ("amount", "secret")]), &names()).unwrap_err();
+        assert!(!refused.error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn an_event_can_come_as_one_json_object() {
+        let names = FieldNames { json: Some("data".into()), ..names() };
+        let json = r#"{"action":"created","orderId":"o-1","amount":49.90,"userId":"u","lines":[1,2],"note":null}"#;
+        let event = decode(entry(&[("data", json)]), &names).unwrap();
+        assert_eq!(event.amount.unwrap().to_string(), "49.90");
+        assert_eq!(event.entry.fields.len(), 1, "the entry itself is kept as it was");
+
+        let reason = |text: &str| decode(entry(&[("data", text)]), &names).unwrap_err().error.reason();
+        assert_eq!(reason("[1]"), "bad-json");
+        assert_eq!(reason("{"), "bad-json");
+        assert_eq!(reason(r#"{"action":"shipped","orderId":"a","orderId":"b"}"#), "duplicate-field");
+        assert_eq!(decode(entry(&[("other", "{}")]), &names).unwrap_err().error.reason(), "missing-field");
+    }
+}

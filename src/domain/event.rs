@@ -1,0 +1,187 @@
+//! An order event: what an entry means once it is decoded.
+//!
+//! Owns: the event, its action, and money as a decimal.
+//! Never: a float for money; a decision about the order (that is `order`).
+
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+
+use super::entry::Entry;
+use super::id::{EntryId, OrderId, UserId};
+
+/// Something that happened to an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderEvent {
+    /// The order.
+    pub order: OrderId,
+    /// Whose order it is, where the entry says so (always for `created`).
+    pub user: Option<UserId>,
+    /// What happened.
+    pub action: Action,
+    /// How much money it is about (always for `created`, `paid` and `refunded`).
+    pub amount: Option<Amount>,
+    /// The entry it was decoded from, with every field that is not named above.
+    pub entry: Entry,
+}
+
+impl OrderEvent {
+    /// The id of the entry that carried it.
+    pub fn id(&self) -> EntryId {
+        self.entry.id
+    }
+}
+
+/// What happened to the order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The order was placed; it needs an amount and a user.
+    Created,
+    /// Money came in; it needs an amount.
+    Paid,
+    /// The goods are on their way.
+    Shipped,
+    /// The goods have arrived.
+    Delivered,
+    /// The order was called off.
+    Cancelled,
+    /// Money went back; it needs an amount.
+    Refunded,
+    /// Another word, which orderd does not know.
+    Other(Box<str>),
+}
+
+impl Action {
+    /// The word as it stands on the stream.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Created => "created",
+            Self::Paid => "paid",
+            Self::Shipped => "shipped",
+            Self::Delivered => "delivered",
+            Self::Cancelled => "cancelled",
+            Self::Refunded => "refunded",
+            Self::Other(word) => word,
+        }
+    }
+
+    /// Whether an event of this kind has to carry an amount.
+    pub fn needs_amount(&self) -> bool {
+        matches!(self, Self::Created | Self::Paid | Self::Refunded)
+    }
+
+    /// Whether an event of this kind has to say whose order it is.
+    pub fn needs_user(&self) -> bool {
+        matches!(self, Self::Created)
+    }
+}
+
+impl From<&str> for Action {
+    fn from(word: &str) -> Self {
+        match word {
+            "created" => Self::Created,
+            "paid" => Self::Paid,
+            "shipped" => Self::Shipped,
+            "delivered" => Self::Delivered,
+            "cancelled" => Self::Cancelled,
+            "refunded" => Self::Refunded,
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An amount of money: an exact decimal, zero or more, at most 28 digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Amount(Decimal);
+
+impl Amount {
+    /// No money.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// The sum; `None` where it does not fit.
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// The number behind it.
+    pub fn decimal(self) -> Decimal {
+        self.0
+    }
+}
+
+/// The text was not an amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an amount is a decimal number of at most 28 digits and not below zero, such as 49.99")]
+pub struct BadAmount;
+
+impl FromStr for Amount {
+    type Err = BadAmount;
+
+    /// Takes digits with at most one point between them: no sign, no exponent, no thousands separator, nothing to round.
+    fn from_str(text: &str) -> Result<Self, BadAmount> {
+        let mut parts = text.split('.');
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let well_formed = parts.next().is_some_and(digits) && parts.next().is_none_or(digits) && parts.next().is_none();
+        if !well_formed {
+            return Err(BadAmount);
+        }
+        Decimal::from_str_exact(text).map(Self).map_err(|_| BadAmount)
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_keep_every_digit() {
+        for text in ["0", "49.99", "0.10", "79228162514264337593543950335", "1.0000000000000000000000000001"] {
+            assert_eq!(text.parse::<Amount>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_exact_amount_is_refused() {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            "1e3",
+            "1,5",
+            "1_000",
+            " 1",
+            "NaN",
+            "1.2.3",
+            "٣",
+            "79228162514264337593543950336",
+        ] {
+            assert_eq!(text.parse::<Amount>(), Err(BadAmount), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn known_actions_and_their_words_are_the_same_thing() {
+        for word in ["created", "paid", "shipped", "delivered", "cancelled", "refunded"] {
+            let action = Action::from(word);
+            assert!(!matches!(action, Action::Other(_)), "{word}");
+            assert_eq!(action.as_str(), word);
+        }
+        assert_eq!(Action::from("Created"), Action::Other("Created".into()));
+    }
+}

@@ -1,0 +1,57 @@
+//! The fields of a JSON object, as an entry would carry them.
+//!
+//! Owns: reading one flat object without losing a digit of a number or a repeated name.
+//! Never: a JSON library's own map, which keeps the last of two equal names, or its floats.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::entry::Field;
+
+/// The text is not one JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotAnObject;
+
+/// Names and values of the object in `text`, in order. Strings lose their quotes; numbers, lists and objects stay as they are
+/// written; a `null` counts as not being there.
+pub(crate) fn object_fields(text: &[u8]) -> Result<Vec<Field>, NotAnObject> {
+    let Fields(fields) = serde_json::from_slice(text).map_err(|_| NotAnObject)?;
+    Ok(fields)
+}
+
+struct Fields(Vec<Field>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Vec::new();
+        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+            let value = value.get();
+            if value == "null" {
+                continue;
+            }
+            let value = if value.starts_with('"') {
+                serde_json::from_str::<String>(value).map_err(serde::de::Error::custom)?
+            } else {
+                value.to_owned()
+            };
+            fields.push((name.into_bytes(), value.into_bytes()));
+        }
+        Ok(Fields(fields))
+    }
+}

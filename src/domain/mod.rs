@@ -1,0 +1,15 @@
+//! Values and decisions: what an order event is, and what is to be done with it.
+//!
+//! Owns: the types that the whole house speaks in, and every rule that can be written as a function of its arguments.
+//! Never: async, I/O, a clock (`now` is an argument), a random number (jitter is an argument), the `redis` crate.
+
+pub mod batch;
+pub mod decode;
+pub mod entry;
+pub mod event;
+pub mod id;
+mod json;
+
+pub mod outcome;
+pub mod retry;
+pub mod trim;

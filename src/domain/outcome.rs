@@ -1,0 +1,77 @@
+//! What a handler may say of an event.
+//!
+//! Owns: the outcomes, and the class that every failure must have.
+//! Never: what follows from an outcome (that is `retry`).
+
+use std::time::Duration;
+
+/// What came of handling one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The effect is in place and durable.
+    Applied,
+    /// The effect was in place already: this event had been handled before.
+    Duplicate,
+    /// The effect is not in place.
+    Failed(Failure),
+    /// Not tried, since an earlier event of the same order in the same batch failed.
+    NotReached,
+}
+
+/// Why an event has no effect yet. There is no way to make one without saying its class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    class: FailureClass,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+/// Whose fault a failure is, and so what may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// This event may work later: it is tried again, up to a limit.
+    Transient,
+    /// This event will never work: it becomes a dead letter.
+    Permanent,
+    /// Not this event's fault: what the handler depends on is away. Nothing is counted; the worker waits.
+    Unavailable,
+}
+
+impl Failure {
+    /// This event may work later.
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self { class: FailureClass::Transient, message: message.into(), retry_after: None }
+    }
+
+    /// This event will never work.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self { class: FailureClass::Permanent, message: message.into(), retry_after: None }
+    }
+
+    /// What the handler depends on is away.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { class: FailureClass::Unavailable, message: message.into(), retry_after: None }
+    }
+
+    /// Asks for a pause of at least `pause` before the next try (an HTTP `Retry-After`, say).
+    #[must_use]
+    pub fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
+    /// Whose fault it is.
+    pub fn class(&self) -> FailureClass {
+        self.class
+    }
+
+    /// What happened, for people. Carries no payload of the event.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The pause that was asked for.
+    pub fn pause(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}

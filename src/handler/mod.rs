@@ -1,0 +1,42 @@
+//! What the operator plugs in: what an event *does*.
+//!
+//! Owns: the contract between the road and a handler, and the handlers that come with orderd.
+//! Never: a delivery, an ack, Redis. A handler gets events and says what came of them.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::domain::batch::Batch;
+use crate::domain::outcome::Outcome;
+
+pub mod log;
+pub mod none;
+pub mod record;
+
+/// What a handler promises to come back with.
+pub type Handling<'a> = Pin<Box<dyn Future<Output = Vec<Outcome>> + Send + 'a>>;
+
+/// Gives events their effect.
+pub trait Handler: Send + Sync + 'static {
+    /// Its name, for logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// How much it takes at once.
+    fn limits(&self) -> Limits;
+
+    /// Handles the events of `batch` in order and returns one outcome for each, in the same order.
+    ///
+    /// `Applied` means durable: the entry is acknowledged after it. The events of one order stand in stream order; when one of
+    /// them fails, the later ones of that order must not be applied and are answered [`Outcome::NotReached`]; other orders go on.
+    /// A panic counts as a transient failure of every event in the batch.
+    fn handle(&self, batch: Batch) -> Handling<'_>;
+}
+
+/// How much a handler takes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most events in one call.
+    pub batch: usize,
+    /// The most calls at the same time. Two calls never hold events of the same order.
+    pub calls: usize,
+}

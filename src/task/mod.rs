@@ -1,0 +1,9 @@
+//! The long-running roles, one file each: its options and its `run`.
+//!
+//! Owns: who waits for what. The roles decide nothing themselves: rules are in `domain`, Redis is in `broker`.
+//! Never: a clock in a rule, a detached task.
+
+pub mod consumer;
+pub mod lane;
+pub mod reaper;
+pub mod trimmer;
