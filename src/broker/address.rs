@@ -33,6 +33,11 @@ impl Address {
         Ok(Self { info })
     }
 
+    /// Whether there is a password in it.
+    pub fn has_password(&self) -> bool {
+        self.info.redis_settings().password().is_some()
+    }
+
     /// What the client library needs, with the credentials.
     pub(crate) fn connection_info(&self) -> ConnectionInfo {
         self.info.clone()
@@ -49,7 +54,14 @@ impl fmt::Display for Address {
             (None, None) => String::new(),
         };
         match self.info.addr() {
-            ConnectionAddr::Unix(path) => write!(f, "unix:{}", path.display()),
+            ConnectionAddr::Unix(path) => {
+                let user = settings.username().map_or_else(String::new, |user| format!("&user={user}"));
+                let password = settings.password().map_or("", |_| "&pass=[redacted]");
+                write!(f, "unix:{}?db={}{user}{password}", path.display(), settings.db())
+            }
+            ConnectionAddr::Tcp(host, port) if host.contains(':') => {
+                write!(f, "redis://{user}[{host}]:{port}/{}", settings.db())
+            }
             other => write!(f, "redis://{user}{other}/{}", settings.db()),
         }
     }
@@ -72,6 +84,15 @@ mod tests {
         let secret = SecretString::from("canary");
         let address = Address::parse("redis://localhost", Some(&secret)).unwrap();
         assert!(!format!("{address} {address:?}").contains("canary"));
+    }
+
+    #[test]
+    fn what_is_shown_is_an_address_again() {
+        for url in ["redis://localhost:6379/0", "redis://app@[::1]:7000/2", "unix:/run/redis.sock?db=3&user=app"] {
+            assert_eq!(Address::parse(url, None).unwrap().to_string(), url);
+        }
+        let address = Address::parse("unix:/run/redis.sock?user=app&pass=canary", None).unwrap();
+        assert_eq!(address.to_string(), "unix:/run/redis.sock?db=0&user=app&pass=[redacted]");
     }
 
     #[test]
