@@ -1,0 +1,227 @@
+//! From single values to settings.
+//!
+//! Owns: what each key becomes, and which values do not go together.
+//! Never: a guess. A mistake leaves a hole, and settings with a hole are not made.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use secrecy::SecretString;
+use tracing_subscriber::EnvFilter;
+
+use super::read::Reader;
+use super::{HandlerKind, LogFormat, LogOptions, Settings, StreamSettings};
+use crate::broker::address::Address;
+use crate::broker::group::Start;
+use crate::domain::decode::FieldNames;
+use crate::domain::id::{GroupName, StreamKey};
+use crate::domain::retry::RetryPolicy;
+use crate::ledger::location::Location;
+use crate::task::{consumer, lane, reaper, trimmer};
+
+const MAX_NAME_BYTES: usize = 512;
+const MAX_INSTANCE_BYTES: usize = 200;
+const MAX_PASSWORD_BYTES: u64 = 4096;
+
+/// Reads every key, in the order of the table of keys. `None` means that there are mistakes.
+pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
+    let instance = instance(reader);
+    let redis = redis(reader);
+    let stream = stream(reader);
+    let event = event(reader);
+    let consumers = consumers(reader);
+    let lanes = reader.whole("lanes.count");
+    let sweep = reaper(reader);
+    let trimmer = trimmer(reader);
+    let retry = retry(reader);
+    let handler = reader.choice(
+        "handler.kind",
+        &[("ledger", HandlerKind::Ledger), ("log", HandlerKind::Log), ("none", HandlerKind::None)],
+    );
+    let timeout = reader.time("handler.timeout");
+    let ledger = reader.text("ledger.url", |text| text.parse::<Location>().map_err(|error| error.to_string()));
+    let admin = reader.text("admin.listen", |text| {
+        text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
+    });
+    let log = log(reader);
+    let grace = reader.time("shutdown.grace");
+    Some(Settings {
+        instance: instance?,
+        redis: redis?,
+        stream: stream?,
+        event: event?,
+        consumers: consumers?,
+        lanes: lane::Options { count: lanes?, timeout: timeout?, retry: retry? },
+        reaper: sweep?,
+        trimmer: trimmer?,
+        handler: handler?,
+        ledger: ledger?,
+        admin: admin?,
+        log: log?,
+        grace: grace?,
+        lines: Vec::new(),
+    })
+}
+
+fn instance(reader: &mut Reader) -> Option<String> {
+    if !reader.is_set("instance") {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        reader.set_default("instance", host, "the host name");
+    }
+    reader.text("instance", |text| match text {
+        "" => Err("it is empty".to_owned()),
+        text if text.len() > MAX_INSTANCE_BYTES => Err(format!("it has {} characters", text.len())),
+        text if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(text.to_owned()),
+        text => Err(format!("{text:?} has other characters")),
+    })
+}
+
+fn redis(reader: &mut Reader) -> Option<Address> {
+    let mut url = String::new();
+    let parse = |text: &str| {
+        text.clone_into(&mut url);
+        Address::parse(text, None).map_err(|_| "not the address of a Redis server".to_owned())
+    };
+    let address = reader.redacted("redis.url", parse, |address, _| address.to_string());
+    let password = reader.text("redis.password_file", |text| match text {
+        "" => Ok(None),
+        path => Ok(Some(password_in(Path::new(path))?)),
+    });
+    let (address, Some(password)) = (address?, password?) else {
+        return Address::parse(&url, None).ok();
+    };
+    if address.has_password() {
+        reader.conflict(
+            "redis.password_file",
+            "redis.url",
+            "there is a password in redis.url as well".to_owned(),
+            "one of the two; the file is the safer place",
+        );
+        return None;
+    }
+    Address::parse(&url, Some(&password)).ok()
+}
+
+fn password_in(path: &Path) -> Result<SecretString, String> {
+    let problem = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_PASSWORD_BYTES + 1).read_to_string(&mut text))
+        .map_err(|error| problem(&format_args!("cannot be read: {error}")))?;
+    if text.len() as u64 > MAX_PASSWORD_BYTES {
+        return Err(problem(&format_args!("more than {MAX_PASSWORD_BYTES} bytes, which is no password")));
+    }
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    match line.strip_suffix('\r').unwrap_or(line) {
+        "" => Err(problem(&"the file is empty")),
+        password => Ok(SecretString::from(password)),
+    }
+}
+
+fn stream(reader: &mut Reader) -> Option<StreamSettings> {
+    let key = reader.text("stream.key", |text| name(text).map(|()| StreamKey::from(text)));
+    let group = reader.text("stream.group", |text| name(text).map(|()| GroupName::from(text)));
+    let start = reader.text("stream.start", |text| match (text, text.parse()) {
+        ("beginning", _) => Ok(Start::Beginning),
+        ("new", _) => Ok(Start::New),
+        (_, Ok(id)) => Ok(Start::After(id)),
+        (text, Err(_)) => Err(format!("{text:?} is neither of the words nor an id")),
+    });
+    Some(StreamSettings { key: key?, group: group?, start: start? })
+}
+
+fn event(reader: &mut Reader) -> Option<FieldNames> {
+    const KEYS: [&str; 4] = ["event.action_field", "event.order_field", "event.amount_field", "event.user_field"];
+    let fields = KEYS.map(|key| reader.text(key, |text| name(text).map(|()| text.to_owned())));
+    let json = reader.text("event.json_field", |text| match text {
+        "" => Ok(None),
+        text => name(text).map(|()| Some(text.to_owned())),
+    });
+    for (later, key) in KEYS.iter().enumerate() {
+        let Some(field) = &fields[later] else { continue };
+        let same = fields[..later].iter().position(|earlier| earlier.as_ref() == Some(field));
+        if let Some(earlier) = same {
+            let problem = format!("{field:?} is the field of {} too", KEYS[earlier]);
+            reader.conflict(key, KEYS[earlier], problem, "a field of its own for each of the four");
+        }
+    }
+    let [action, order, amount, user] = fields;
+    Some(FieldNames { action: action?, order: order?, amount: amount?, user: user?, json: json? })
+}
+
+fn consumers(reader: &mut Reader) -> Option<consumer::Options> {
+    let count = reader.whole("consumers.count");
+    let batch = reader.whole("consumers.batch");
+    let block = reader.time("consumers.block");
+    let in_flight = reader.whole("consumers.in_flight");
+    let options = consumer::Options { count: count?, batch: batch?, block: block?, in_flight: in_flight? };
+    if options.in_flight < options.batch {
+        let problem = format!("{} is less than consumers.batch = {}", options.in_flight, options.batch);
+        reader.conflict("consumers.in_flight", "consumers.batch", problem, "at least consumers.batch");
+    }
+    Some(options)
+}
+
+fn reaper(reader: &mut Reader) -> Option<reaper::Options> {
+    let interval = reader.time("reaper.interval");
+    let claim_after = reader.time("reaper.claim_after");
+    let batch = reader.whole("reaper.batch");
+    Some(reaper::Options { interval: interval?, claim_after: claim_after?, batch: batch? })
+}
+
+fn trimmer(reader: &mut Reader) -> Option<trimmer::Options> {
+    let interval = reader.time("trimmer.interval");
+    let max_len = reader.whole("trimmer.max_len");
+    let words = [("keep", trimmer::OnBlocked::Keep), ("trim", trimmer::OnBlocked::Trim)];
+    let on_blocked = reader.choice("trimmer.on_blocked", &words);
+    Some(trimmer::Options { interval: interval?, max_len: max_len?, on_blocked: on_blocked? })
+}
+
+fn retry(reader: &mut Reader) -> Option<RetryPolicy> {
+    let max_failures = reader.whole("retry.max_failures");
+    let max_crashes = reader.whole("retry.max_crashes");
+    let delay_min = reader.time("retry.delay_min");
+    let delay_max = reader.time("retry.delay_max");
+    if let (Some(min), Some(max)) = (delay_min, delay_max)
+        && min > max
+    {
+        let problem = "it is longer than retry.delay_max".to_owned();
+        reader.conflict("retry.delay_min", "retry.delay_max", problem, "at most retry.delay_max");
+    }
+    Some(RetryPolicy {
+        max_failures: max_failures?,
+        max_crashes: max_crashes?,
+        delay_min: delay_min?,
+        delay_max: delay_max?,
+    })
+}
+
+fn log(reader: &mut Reader) -> Option<LogOptions> {
+    let level = reader.text("log.level", |text| filter(text).map(|()| text.to_owned()));
+    let words = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = reader.choice("log.format", &words);
+    Some(LogOptions { level: level?, format: format? })
+}
+
+/// The parser of filters takes a word that is no level for the name of a module, and with `log.level = "inof"` nothing would be
+/// logged at all.
+fn filter(text: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let known = |part: &str| part.contains('=') || LEVELS.contains(&part.trim().to_lowercase().as_str());
+    match text.split(',').find(|part| !known(part)) {
+        Some(part) => Err(format!("{part:?} is not a level")),
+        None => EnvFilter::try_new(text).map(drop).map_err(|error| format!("{text:?} is not a filter: {error}")),
+    }
+}
+
+/// Checks a name that goes to Redis as it is.
+fn name(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if text.len() > MAX_NAME_BYTES {
+        return Err(format!("it has {} bytes", text.len()));
+    }
+    if text.chars().any(char::is_control) { Err("it has control characters".to_owned()) } else { Ok(()) }
+}

@@ -1,0 +1,336 @@
+//! Every key of the configuration.
+//!
+//! Owns: names, defaults, ranges and explanations, in one table that the reader, the messages and `config/orderd.toml` follow.
+//! Never: a value that somebody set.
+
+use std::time::Duration;
+
+/// One key of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its full name, such as `stream.key`.
+    pub name: &'static str,
+    /// What may stand there.
+    pub kind: Kind,
+    /// The default as TOML text; `None` where it is found out at start.
+    pub default: Option<&'static str>,
+    /// What it does, for the operator: the comment of the key in `config/orderd.toml`, line by line.
+    pub doc: &'static str,
+}
+
+/// What may stand at a key.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// A whole number in this range, its ends included.
+    Whole {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// A time with its unit, in this range, its ends included.
+    Time {
+        /// The shortest.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Text of this form.
+    Text(&'static str),
+}
+
+impl Key {
+    /// Finds a key by its full name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+
+    /// The table that the key stands in; `None` at the top of the file.
+    pub fn table(&self) -> Option<&'static str> {
+        self.name.split_once('.').map(|(table, _)| table)
+    }
+
+    /// The name inside of its table.
+    pub fn leaf(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
+    }
+
+    /// What is allowed, in words.
+    pub fn allowed(&self) -> String {
+        match self.kind {
+            Kind::Whole { min, max } => format!("a whole number from {min} to {max}"),
+            Kind::Time { min, max } => {
+                format!("a time with its unit, such as \"1m 30s\", from {} to {}", time_text(min), time_text(max))
+            }
+            Kind::Choice(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" | "),
+            Kind::Text(form) => form.to_owned(),
+        }
+    }
+}
+
+/// Every key there is, in the order of `config/orderd.toml`.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "instance",
+        kind: Kind::Text("printable ASCII without spaces, at most 200 characters"),
+        default: None,
+        doc: "The name of this worker. Its consumers in the group are called <instance>-0, <instance>-1 and so on, and after\n\
+              a restart they find what they had in hand by that name. Two workers that run at the same time need two names.\n\
+              When it is not set, it is the name of the host.",
+    },
+    key(
+        "redis.url",
+        Kind::Text("redis://[user:password@]host[:port][/db] or unix:/path/to/socket"),
+        "\"redis://127.0.0.1:6379\"",
+        "Where Redis (6.2 or newer) or Valkey is.",
+    ),
+    key(
+        "redis.password_file",
+        Kind::Text("the path of a readable file with the password and nothing else, or \"\" for none"),
+        "\"\"",
+        "A file that holds the password, so that it stands in no configuration and on no command line.\n\
+         A line break at its end does not count. Empty: no file.",
+    ),
+    key(
+        "stream.key",
+        Kind::Text("text of 1 to 512 bytes without control characters"),
+        "\"orders:events\"",
+        "The stream that the order events are added to. It is created when it is not there.",
+    ),
+    key(
+        "stream.group",
+        Kind::Text("text of 1 to 512 bytes without control characters"),
+        "\"order-processors\"",
+        "The consumer group. All workers that share the work have the same one.",
+    ),
+    key(
+        "stream.start",
+        Kind::Text("\"beginning\" | \"new\" | the id of an entry, such as \"1700000000000-0\""),
+        "\"beginning\"",
+        "Where the group starts when it is made for the first time: with the first entry of the stream, with what is added\n\
+         from then on, or after the entry with this id. A group that is there already goes on where it was.",
+    ),
+    key(
+        "event.action_field",
+        FIELD,
+        "\"action\"",
+        "The field that says what happened: created, paid, shipped, and so on.",
+    ),
+    key(
+        "event.order_field",
+        FIELD,
+        "\"orderId\"",
+        "The field with the order id. Events with the same one are handled one at a time, in the order of the stream.",
+    ),
+    key("event.amount_field", FIELD, "\"amount\"", "The field with the amount, a decimal number such as 49.99."),
+    key("event.user_field", FIELD, "\"userId\"", "The field with the id of the user whose order it is."),
+    key(
+        "event.json_field",
+        Kind::Text("the name of a field, at most 512 bytes, or \"\" for none"),
+        "\"\"",
+        "For producers that put everything into one field: the name of that field. It then holds a JSON object with the\n\
+         fields above. Empty: the entry's own fields are read.",
+    ),
+    key(
+        "consumers.count",
+        whole(1, 256),
+        "4",
+        "How many consumers read at the same time, each with a connection of its own.",
+    ),
+    key("consumers.batch", whole(1, 10_000), "256", "The most entries that one read takes."),
+    key(
+        "consumers.block",
+        time_ms(100, 5 * MINUTE),
+        "\"5s\"",
+        "How long a read waits at the server for the first entry before it asks again.",
+    ),
+    key(
+        "consumers.in_flight",
+        whole(1, 1_000_000),
+        "4096",
+        "The most entries in hand at once, of all consumers of this worker together: it bounds the memory, and what has to\n\
+         be taken over after a crash. At least consumers.batch.",
+    ),
+    key(
+        "lanes.count",
+        whole(1, 10_000),
+        "64",
+        "How many lanes there are. An order is always in the same lane, and a lane handles one thing at a time, so this is\n\
+         how many orders can be handled at once.",
+    ),
+    key(
+        "reaper.interval",
+        time_ms(50, HOUR),
+        "\"15s\"",
+        "How often to look for entries that a dead worker left behind.",
+    ),
+    key(
+        "reaper.claim_after",
+        time_ms(500, 24 * HOUR),
+        "\"60s\"",
+        "An entry counts as left behind when its worker has not renewed its hold for so long. A living worker renews three\n\
+         times in that span, also while a handler is slow. All workers of a group should have the same value.",
+    ),
+    key("reaper.batch", whole(1, 10_000), "100", "The most entries that are taken over in one call."),
+    key("trimmer.interval", time_ms(50, HOUR), "\"10s\"", "How often to look whether the stream is too long."),
+    key(
+        "trimmer.max_len",
+        whole(1, 1_000_000_000_000),
+        "10000",
+        "So many of the newest entries are kept. Older ones are deleted once every group has acknowledged them.",
+    ),
+    key(
+        "trimmer.on_blocked",
+        Kind::Choice(&["keep", "trim"]),
+        "\"keep\"",
+        "What to do when a group still needs entries above that bound. \"keep\": the stream grows, and the log and the metrics\n\
+         name the group. \"trim\": they are deleted unprocessed, and what was lost is counted.",
+    ),
+    key(
+        "retry.max_failures",
+        whole(1, 1_000_000),
+        "8",
+        "After so many failures an event goes to the dead letters. An outage of what the handler needs is not counted.",
+    ),
+    key(
+        "retry.max_crashes",
+        whole(3, 1_000_000),
+        "3",
+        "After so many workers died with it in hand, an event goes to the dead letters. At least 3: from the third try on an\n\
+         event runs alone, and only then is it known which one is to blame.",
+    ),
+    key(
+        "retry.delay_min",
+        time_ms(1, HOUR),
+        "\"500ms\"",
+        "The pause after the first failure. It doubles with each further one. Meanwhile only that order waits.",
+    ),
+    key(
+        "retry.delay_max",
+        time_ms(1, 24 * HOUR),
+        "\"5m\"",
+        "The longest pause between two tries. At least retry.delay_min.",
+    ),
+    key(
+        "handler.kind",
+        Kind::Choice(&["ledger", "log", "none"]),
+        "\"ledger\"",
+        "What an event does. \"ledger\": it is applied to its order in the ledger, exactly once. \"log\": it is logged in one\n\
+         line, for a dry run. \"none\": it is acknowledged at once, to measure the road. All three acknowledge it.",
+    ),
+    key("handler.timeout", time_ms(10, 24 * HOUR), "\"30s\"", "A call of the handler that takes longer has failed."),
+    key(
+        "ledger.url",
+        Kind::Text("sqlite:<path of a file>, such as sqlite:orderd.db or sqlite:/var/lib/orderd/orderd.db"),
+        "\"sqlite:orderd.db\"",
+        "Where the orders and their history are kept. A relative path starts at the working directory. Workers on one host\n\
+         may share the file.",
+    ),
+    key(
+        "admin.listen",
+        Kind::Text("an IP address and a port, such as 127.0.0.1:9464 or [::]:9464"),
+        "\"127.0.0.1:9464\"",
+        "Where /livez, /readyz and /metrics answer. There is no login: open it to others on a trusted network only.\n\
+         Port 0 takes a free one.",
+    ),
+    key(
+        "log.level",
+        Kind::Text(
+            "off | error | warn | info | debug | trace, and more for single parts, such as \"info,orderd::task=debug\"",
+        ),
+        "\"info\"",
+        "How much to log.",
+    ),
+    key(
+        "log.format",
+        Kind::Choice(&["auto", "text", "json"]),
+        "\"auto\"",
+        "How a line of the log looks. \"auto\": text on a terminal, JSON elsewhere.",
+    ),
+    key(
+        "shutdown.grace",
+        time_ms(0, HOUR),
+        "\"25s\"",
+        "How long to finish what is in hand after a stop signal. What is not done by then is handed back for another worker.\n\
+         Keep it below the time after which the service manager kills (Kubernetes: 30s).",
+    ),
+];
+
+const MINUTE: u64 = 60 * 1000;
+const HOUR: u64 = 60 * MINUTE;
+const FIELD: Kind = Kind::Text("the name of a field, 1 to 512 bytes");
+
+/// A time as it is written in the configuration, such as `1m 30s`.
+pub fn time_text(time: Duration) -> String {
+    jiff::fmt::friendly::SpanPrinter::new().unsigned_duration_to_string(&time)
+}
+
+const fn whole(min: u64, max: u64) -> Kind {
+    Kind::Whole { min, max }
+}
+
+const fn time_ms(min: u64, max: u64) -> Kind {
+    Kind::Time { min: Duration::from_millis(min), max: Duration::from_millis(max) }
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default: Some(default), doc }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+
+    use super::*;
+
+    fn shipped_file() -> String {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/orderd.toml")).unwrap()
+    }
+
+    /// Full name → value as TOML text, and the comment lines right above it. A key behind a `#` counts as unset.
+    fn keys_in(file: &str) -> BTreeMap<String, (Option<String>, String)> {
+        let (mut found, mut table, mut comment) = (BTreeMap::new(), String::new(), Vec::new());
+        for line in file.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                table = format!("{name}.");
+                comment.clear();
+            } else if let Some((name, value)) = line.strip_prefix("#").unwrap_or(line).split_once(" = ")
+                && !name.contains(' ')
+            {
+                let value = (!line.starts_with('#')).then(|| value.to_owned());
+                let known = found.insert(format!("{table}{name}"), (value, comment.join("\n")));
+                assert!(known.is_none(), "{table}{name} stands there twice");
+                comment.clear();
+            } else if let Some(text) = line.strip_prefix("# ").or_else(|| line.strip_prefix("#")) {
+                comment.push(text.to_owned());
+            } else {
+                assert_eq!(line, "", "neither a table, a key, a comment nor empty");
+                comment.clear();
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_shipped_file_has_every_key_once_with_its_default_and_explanation_and_nothing_else() {
+        let file = shipped_file();
+        let mut found = keys_in(&file);
+        for key in KEYS {
+            let (value, comment) = found.remove(key.name).unwrap_or_else(|| panic!("{} is missing", key.name));
+            assert_eq!(value.as_deref(), key.default, "the default of {}", key.name);
+            assert_eq!(comment, format!("{}\nAllowed: {}", key.doc, key.allowed()), "the comment of {}", key.name);
+        }
+        assert_eq!(found.keys().collect::<Vec<_>>(), Vec::<&String>::new(), "keys that do not exist");
+        toml::de::DeTable::parse(&file).unwrap();
+    }
+
+    #[test]
+    fn names_are_unique_and_at_most_one_table_deep() {
+        let names: BTreeSet<_> = KEYS.iter().map(|key| key.name).collect();
+        assert_eq!(names.len(), KEYS.len());
+        assert!(KEYS.iter().all(|key| key.name.matches('.').count() <= 1));
+    }
+}
