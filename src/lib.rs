@@ -9,3 +9,5 @@ pub mod ledger;
 pub mod task;
 
 pub mod settings;
+
+pub mod cli;

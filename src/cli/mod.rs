@@ -1,0 +1,138 @@
+//! The command line.
+//!
+//! Owns: the options that all commands share, the choice of the command, and the way an error reaches the operator.
+//! Never: work of its own. Each command has a file.
+
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::{self, ConfigErrors, Settings, Sources};
+
+pub mod check;
+pub mod exit;
+
+use check::Check;
+use exit::Exit;
+
+/// A worker daemon for order events on Redis Streams
+///
+/// Nothing is lost, nothing is applied twice, and the events of each order are handled in sequence.
+#[derive(Debug, Parser)]
+#[command(name = "orderd", version, after_long_help = exit::help())]
+pub struct Cli {
+    /// The configuration file; without it, /etc/orderd/orderd.toml is read if it is there
+    ///
+    /// Environment variables win over the file (`ORDERD__STREAM__KEY` sets `stream.key`), and the options here win over both.
+    #[arg(long, global = true, env = "ORDERD_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Sets a key of the configuration, such as --set stream.key=orders:events; can be repeated
+    ///
+    /// Of two values for one key the later wins, and an option below wins over both.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Where Redis is: short for --set redis.url=URL. A password is safer in the file named by `redis.password_file`
+    #[arg(long, global = true, value_name = "URL")]
+    pub redis: Option<String>,
+    /// The name of this worker: short for --set instance=NAME
+    #[arg(long, global = true, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// How much to log: short for --set log.level=LEVEL
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the configuration, and report everything that is wrong with it at once
+    Check(Check),
+}
+
+impl Cli {
+    /// The configuration in force. An option that is short for `--set` wins over `--set`.
+    pub fn settings(&self) -> Result<Settings, ConfigErrors> {
+        let short = [("redis.url", &self.redis), ("instance", &self.instance), ("log.level", &self.log_level)];
+        let short = short.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
+        settings::load(&Sources {
+            file: settings::find_file(self.config.clone()),
+            environment: std::env::vars_os().collect(),
+            overrides: self.set.iter().cloned().chain(short).collect(),
+        })
+    }
+}
+
+/// Runs the command that the arguments of the process ask for.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // The help and the version come this way too, and are no errors.
+            let exit = if answer.use_stderr() { Exit::Usage } else { Exit::Success };
+            // Nobody is left to tell when this cannot be written.
+            let _ = answer.print();
+            return exit.into();
+        }
+    };
+    let done = match &cli.command {
+        Command::Check(check) => check::run(&cli, check),
+    };
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr().lock(), "orderd: {error:#}");
+        exit_for(&error)
+    })
+    .into()
+}
+
+/// The exit code for an error.
+fn exit_for(error: &anyhow::Error) -> Exit {
+    if error.is::<ConfigErrors>() { Exit::Config } else { Exit::Failure }
+}
+
+/// Writes a result to the standard output. A reader that has seen enough, such as `head`, is no failure.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("a key, a `=` and a value are needed".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_options_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_lists_every_exit_code() {
+        let help = Cli::command().render_long_help().to_string();
+        for exit in Exit::ALL {
+            assert!(help.contains(&format!("{:>2}  {}", exit.code(), exit.meaning())), "{exit:?} in {help}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_hold_the_sign_that_ends_the_key() {
+        assert_eq!(assignment("log.level=orderd=debug"), Ok(("log.level".into(), "orderd=debug".into())));
+        assert_eq!(assignment("instance="), Ok(("instance".into(), String::new())));
+        assert!(assignment("instance").is_err() && assignment("=x").is_err());
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the whole: the program as its users run it.
+// Not needed for the build: it tells the linter that helper functions are test code too.
+#![cfg(test)]
+
+mod check;
