@@ -5,3 +5,4 @@
 
 pub mod draft;
 pub mod plausible;
+pub mod sandbox;
