@@ -12,7 +12,10 @@ use clap::{Parser, Subcommand};
 use crate::settings::{self, ConfigErrors, Settings, Sources};
 
 pub mod check;
+pub mod draft;
 pub mod exit;
+pub mod plausible;
+pub mod sandbox;
 
 use check::Check;
 use exit::Exit;

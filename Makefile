@@ -1,0 +1,28 @@
+# What one does with orderd; `make` alone lists it. Each target installs what it needs where that is missing (scripts/setup.sh).
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint doc
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Install what a build needs
+	@scripts/setup.sh
+
+demo: setup ## See orderd at work: a private Redis, some thousand events, and what became of them
+	cargo build --release --locked
+	$(TARGET)/release/orderd demo
+
+test: ## Run every test, against every server that can be had
+	@scripts/setup.sh --tests
+	@scripts/test-servers.sh
+	cargo test --locked --features crash-points
+
+lint: setup ## Check format and lints
+	cargo fmt --check
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+
+doc: setup ## Build the documentation of the code; a broken link is an error
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Installs what orderd is built with, where it is missing; does nothing where all is there.
+#
+#   scripts/setup.sh           for a build and the demo: Rust, a C compiler (SQLite is built from source), redis-server
+#   scripts/setup.sh --tests   for the tests too: pip, which fetches the other servers (scripts/test-servers.sh)
+#
+# On Debian and Ubuntu it installs by apt-get, as root or through sudo. Elsewhere, and for Rust, it says what to install.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/say.sh
+
+OLDEST_REDIS=6.2
+
+main() {
+    check_rust
+    local missing=() packages=()
+    can_build_c || { missing+=("a C compiler with the C library's headers (gcc or clang)"); packages+=(gcc libc6-dev); }
+    has redis-server || { missing+=("redis-server $OLDEST_REDIS or newer (the package is called redis or redis-server)"); packages+=(redis-server); }
+    local wanted=()
+    if [ "${1:-}" = --tests ] && ! has_pip; then wanted+=(python3 python3-pip); fi
+
+    if [ $((${#packages[@]} + ${#wanted[@]})) -gt 0 ]; then
+        if can_install; then
+            install "${packages[@]}" "${wanted[@]}"
+        elif [ ${#missing[@]} -gt 0 ]; then
+            name_what_is_missing
+        fi
+    fi
+    check_redis
+}
+
+check_rust() {
+    if ! has cargo && [ -x "${HOME:-}/.cargo/bin/cargo" ]; then
+        give_up "cargo is installed and not in PATH. Run: . \"\$HOME/.cargo/env\""
+    fi
+    has cargo || give_up "there is no Rust toolchain here. The usual way to get one is https://rustup.rs; then run this again."
+    local oldest version
+    oldest=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    # By the toolchain that builds: rustup fetches the one of rust-toolchain.toml here, if it has to.
+    version=$(cargo --version | cut -d ' ' -f 2)
+    at_least "$version" "$oldest" || give_up "Rust $version is too old, $oldest is needed. The usual way to get it is https://rustup.rs."
+}
+
+# Compiles and links, for a compiler without the headers is of no use.
+can_build_c() { has cc && printf '#include <stdio.h>\nint main(void) { return 0; }\n' | cc -x c -o /dev/null - >/dev/null 2>&1; }
+
+has_pip() { has python3 && python3 -m pip --version >/dev/null 2>&1; }
+
+can_install() { has apt-get && { [ "$(id -u)" = 0 ] || has sudo; }; }
+
+install() {
+    local as_root=()
+    [ "$(id -u)" = 0 ] || as_root=(sudo)
+    say "installing $* (apt-get${as_root[0]:+, through sudo})"
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+    case " $* " in
+    *" redis-server "*)
+        # The package brings a service, which a system with systemd starts. That is its business: every server that the demo
+        # and the tests use is a process of their own, in a temporary folder.
+        if [ -d /run/systemd/system ]; then
+            say "the package also starts a Redis of its own on port 6379, which neither demo nor tests use; to switch it off: systemctl disable --now redis-server"
+        fi
+        ;;
+    esac
+}
+
+name_what_is_missing() {
+    say "missing here:"
+    printf '  - %s\n' "${missing[@]}" >&2
+    if has apt-get; then
+        give_up "as root, run: apt-get install ${packages[*]}"
+    fi
+    give_up "please install that with the package manager of this system, and run this again."
+}
+
+check_redis() {
+    local version
+    version=$(redis-server --version | sed -n 's/.*v=\([0-9.]*\).*/\1/p')
+    at_least "$version" "$OLDEST_REDIS" || give_up "redis-server $version is too old: orderd needs $OLDEST_REDIS or newer (XAUTOCLAIM)."
+}
+
+main "$@"

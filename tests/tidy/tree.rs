@@ -1,0 +1,54 @@
+//! The files of the project.
+//!
+//! Owns: which files the rules look at.
+//! Never: what they look for.
+
+use std::fs;
+use std::path::Path;
+
+use super::source::Source;
+
+/// The Rust among them.
+pub(crate) fn rust_files() -> Vec<Source> {
+    all_files().into_iter().filter(Source::is_rust).collect()
+}
+
+/// The texts of this project: everything but what is built, generated or hidden.
+pub(crate) fn all_files() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(root, root, &mut files);
+    files
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let hidden = name.starts_with('.') && name != ".ci";
+        if hidden || name == "target" || name == "Cargo.lock" {
+            continue;
+        }
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else if is_text(&name) {
+            let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            files.push(Source::new(&path.strip_prefix(root).unwrap().to_string_lossy(), &text));
+        }
+    }
+}
+
+fn is_text(name: &str) -> bool {
+    let kinds = ["rs", "toml", "md", "sh", "lua", "sql", "yml", "yaml", "service"];
+    match name.rsplit_once('.') {
+        Some((_, kind)) => kinds.contains(&kind),
+        None => ["Makefile", "Dockerfile", "run"].contains(&name),
+    }
+}
+
+/// The crates that this one is built and tested with, as code names them.
+pub(crate) fn dependencies() -> Vec<String> {
+    let manifest: toml::Table = include_str!("../../Cargo.toml").parse().unwrap();
+    let tables = ["dependencies", "dev-dependencies"].map(|table| manifest[table].as_table().unwrap());
+    tables.into_iter().flat_map(|table| table.keys()).map(|name| name.replace('-', "_")).collect()
+}
