@@ -2,6 +2,8 @@
 
 pub mod domain;
 
+pub mod supervisor;
+
 pub mod broker;
 pub mod handler;
 pub mod ledger;
