@@ -3,6 +3,7 @@
 pub mod domain;
 
 pub mod supervisor;
+pub mod telemetry;
 
 pub mod broker;
 pub mod handler;
