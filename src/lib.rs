@@ -9,4 +9,5 @@ pub mod broker;
 pub mod handler;
 pub mod ledger;
 
+pub mod admin;
 pub mod task;
