@@ -2,10 +2,14 @@
 
 pub mod domain;
 
+pub mod supervisor;
+pub mod telemetry;
+
 pub mod broker;
 pub mod handler;
 pub mod ledger;
 
+pub mod admin;
 pub mod task;
 
 pub mod settings;

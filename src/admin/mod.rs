@@ -1,0 +1,136 @@
+//! What a machine or a person can ask the running daemon, over HTTP.
+//!
+//! Owns: a thread of its own, so that it answers while everything else is busy; its listener, its pages and its limits.
+//! Never: a question to Redis or to the ledger; it tells what it was told.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+use std::{future::IntoFuture, io};
+
+use axum::Router;
+use tokio::runtime::{self, Runtime};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::supervisor::heartbeat::Heartbeats;
+use crate::telemetry::Telemetry;
+use bounded::Bounded;
+
+mod bounded;
+mod pages;
+
+/// How often the histograms are emptied into their buckets, whether or not somebody asks for them.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// How long answers that are on their way may still take after a stop.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// What the pages are made from.
+pub struct AdminState {
+    /// The metrics, and what the daemon last said of itself.
+    pub telemetry: Telemetry,
+    /// Whether it does its work.
+    pub readiness: watch::Receiver<Readiness>,
+    /// Whether its tasks make progress.
+    pub heartbeats: Arc<Heartbeats>,
+}
+
+/// Whether the daemon does its work, and if not, why not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Readiness {
+    /// Whether it does.
+    pub ready: bool,
+    /// What keeps it from it, one sentence each. Empty when it is ready.
+    pub reasons: Vec<String>,
+}
+
+/// The running HTTP server. It ends with [`AdminServer::stop`], or when it is dropped.
+pub struct AdminServer {
+    local_addr: SocketAddr,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The HTTP server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The address cannot be had.
+    #[error("admin.listen: cannot listen on {address}: {source} (port 0 takes any free one)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no thread for it.
+    #[error("cannot start the thread of the admin server: {0}")]
+    Thread(io::Error),
+}
+
+/// Starts to serve on `listen`. The address is taken when this returns.
+pub fn start(listen: SocketAddr, state: AdminState) -> Result<AdminServer, AdminError> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Thread)?;
+    let refused = |source| AdminError::Listen { address: listen, source };
+    let (listener, local_addr) = bind(&runtime, listen).map_err(refused)?;
+    let stop = CancellationToken::new();
+    let telemetry = state.telemetry.clone();
+    let serving = serve(listener, pages::router(state), telemetry, stop.clone());
+    let thread =
+        Builder::new().name("admin".to_owned()).spawn(move || runtime.block_on(serving)).map_err(AdminError::Thread)?;
+    Ok(AdminServer { local_addr, stop, thread: Some(thread) })
+}
+
+impl AdminServer {
+    /// Where it listens: with port 0 in the configuration, the port that was free.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Stops listening, finishes the answers that are on their way for at most half a second, and waits for the thread to end.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the admin thread had panicked");
+        }
+    }
+}
+
+fn bind(runtime: &Runtime, listen: SocketAddr) -> io::Result<(Bounded, SocketAddr)> {
+    let listener = TcpListener::bind(listen)?;
+    listener.set_nonblocking(true)?;
+    let local_addr = listener.local_addr()?;
+    let _inside = runtime.enter();
+    Ok((Bounded::new(tokio::net::TcpListener::from_std(listener)?), local_addr))
+}
+
+async fn serve(listener: Bounded, pages: Router, telemetry: Telemetry, stop: CancellationToken) {
+    let server = axum::serve(listener, pages).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_GRACE).await;
+    };
+    tokio::select! {
+        // It has no way to fail: what goes wrong with a connection ends that connection.
+        _ = server.into_future() => {}
+        () = overdue => {}
+        () = keep_up(&telemetry) => {}
+    }
+}
+
+async fn keep_up(telemetry: &Telemetry) {
+    let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        telemetry.upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests;

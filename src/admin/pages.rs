@@ -1,0 +1,121 @@
+//! The pages.
+//!
+//! Owns: what each path answers.
+//! Never: a page that changes something.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderName, StatusCode};
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::get;
+use serde_json::json;
+
+use super::AdminState;
+
+const INDEX: &str = "\
+orderd
+/livez    200 while its tasks make progress, else 503 and which do not
+/readyz   200 while it does its work, else 503 and why not
+/metrics  the metrics, for Prometheus
+/status   what it is doing, as JSON
+";
+/// The text format that the exporter writes, and its version.
+const EXPOSITION: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
+
+struct Known {
+    state: AdminState,
+    started: Instant,
+}
+
+/// All paths. Anything else is 404, and anything but GET and HEAD is 405.
+pub(super) fn router(state: AdminState) -> Router {
+    Router::new()
+        .route("/", get(async || INDEX))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .fallback(async || (StatusCode::NOT_FOUND, "there is no such page; / lists them\n"))
+        .layer(map_response(last_answer))
+        .with_state(Arc::new(Known { state, started: Instant::now() }))
+}
+
+async fn livez(State(known): State<Arc<Known>>) -> (StatusCode, String) {
+    let stalled = known.stalled();
+    if stalled.is_empty() {
+        (StatusCode::OK, "alive\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, lines(&stalled))
+    }
+}
+
+async fn readyz(State(known): State<Arc<Known>>) -> (StatusCode, String) {
+    let readiness = known.state.readiness.borrow();
+    if readiness.ready {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else if readiness.reasons.is_empty() {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, lines(&readiness.reasons))
+    }
+}
+
+async fn metrics(State(known): State<Arc<Known>>) -> ([(HeaderName, &'static str); 1], String) {
+    (EXPOSITION, known.state.telemetry.render())
+}
+
+async fn status(State(known): State<Arc<Known>>) -> ([(HeaderName, &'static str); 1], String) {
+    let latest = known.state.telemetry.latest();
+    let readiness = known.state.readiness.borrow().clone();
+    let seconds = |age: Option<Duration>| age.map(|age| age.as_secs_f64());
+    let backlog = latest.backlog.map(|backlog| {
+        json!({
+            "pending": backlog.pending,
+            "lag": backlog.lag,
+            "length": backlog.length,
+            "oldest_pending_age_seconds": seconds(backlog.oldest_pending),
+            "oldest_undelivered_age_seconds": seconds(backlog.oldest_undelivered),
+            "consumers": backlog.consumers,
+            "dead_letters": backlog.dead,
+        })
+    });
+    let status = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": known.started.elapsed().as_secs(),
+        "phase": latest.phase,
+        "ready": readiness.ready,
+        "reasons": readiness.reasons,
+        "stalled": known.stalled(),
+        "entries": {
+            "in_hand": latest.levels.in_hand,
+            "parked": latest.levels.parked,
+            "window": latest.levels.window,
+        },
+        "backlog": backlog,
+    });
+    (JSON, format!("{status:#}\n"))
+}
+
+/// A connection carries one request, so that its deadline is the deadline of that request.
+async fn last_answer(mut response: Response) -> Response {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+impl Known {
+    fn stalled(&self) -> Vec<String> {
+        let stalled = self.state.heartbeats.stalled(Instant::now());
+        let line = |(name, silence): (String, Duration)| format!("{name}: no progress for {} s", silence.as_secs());
+        stalled.into_iter().map(line).collect()
+    }
+}
+
+fn lines(of: &[String]) -> String {
+    of.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
+}

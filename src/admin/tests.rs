@@ -1,0 +1,222 @@
+//! Tests: a real server on a free port, asked over a plain socket.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::{AdminError, AdminServer, AdminState, Readiness, start};
+use crate::supervisor::heartbeat::Heartbeats;
+use crate::telemetry::Telemetry;
+use crate::telemetry::event::{Backlog, BatchHandled, Levels, PhaseChanged, TaskStarted};
+use crate::telemetry::metrics::METRICS;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running server, and the ends that the daemon would hold.
+struct Scene {
+    server: AdminServer,
+    telemetry: Telemetry,
+    readiness: watch::Sender<Readiness>,
+    heartbeats: Arc<Heartbeats>,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+fn scene() -> Scene {
+    let telemetry = Telemetry::new().unwrap();
+    let heartbeats = Arc::new(Heartbeats::new());
+    let (readiness, seen) = watch::channel(Readiness::default());
+    let state = AdminState { telemetry: telemetry.clone(), readiness: seen, heartbeats: Arc::clone(&heartbeats) };
+    Scene { server: start(any_port(), state).unwrap(), telemetry, readiness, heartbeats }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
+    let mut stream = connect(address);
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: orderd\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+impl Scene {
+    fn get(&self, path: &str) -> Answer {
+        ask(self.server.local_addr(), "GET", path)
+    }
+}
+
+#[test]
+fn ready_is_what_the_daemon_says_and_the_reasons_stand_in_the_answer() {
+    let scene = scene();
+    let answer = scene.get("/readyz");
+    assert_eq!((answer.status, answer.body.as_str()), (503, "not ready\n"));
+
+    let reasons = vec!["Redis is away: LOADING".to_owned(), "the database is locked".to_owned()];
+    scene.readiness.send_replace(Readiness { ready: false, reasons });
+    let answer = scene.get("/readyz");
+    assert_eq!((answer.status, answer.body.as_str()), (503, "Redis is away: LOADING\nthe database is locked\n"));
+
+    scene.readiness.send_replace(Readiness { ready: true, reasons: Vec::new() });
+    let answer = scene.get("/readyz");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ready\n"));
+}
+
+#[test]
+fn alive_is_that_every_task_makes_progress() {
+    let scene = scene();
+    let consumer = scene.heartbeats.register("consumer-0", Duration::from_secs(3600));
+    let answer = scene.get("/livez");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "alive\n"));
+
+    let lane = scene.heartbeats.register("lanes", Duration::ZERO);
+    let begun = Instant::now();
+    let answer = loop {
+        let answer = scene.get("/livez");
+        if answer.status == 503 || begun.elapsed() > DEADLINE {
+            break answer;
+        }
+    };
+    assert_eq!((answer.status, answer.body.as_str()), (503, "lanes: no progress for 0 s\n"));
+    drop(lane);
+    assert_eq!(scene.get("/livez").status, 200, "a task that has ended is not stalled");
+    drop(consumer);
+}
+
+#[test]
+fn metrics_hold_the_whole_table_and_nothing_else() {
+    let scene = scene();
+    scene.telemetry.emit(TaskStarted { task: "reaper" });
+    scene.telemetry.emit(BatchHandled { handler: "none", events: 3, took: Duration::from_millis(2) });
+    let answer = scene.get("/metrics");
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+    let named = |prefix: &str| -> BTreeSet<String> {
+        let names = answer.body.lines().filter_map(|line| line.strip_prefix(prefix)?.split(' ').next());
+        names.map(str::to_owned).collect()
+    };
+    let known: BTreeSet<String> = METRICS.iter().map(|metric| metric.name.to_owned()).collect();
+    assert_eq!((named("# HELP "), named("# TYPE ")), (known.clone(), known));
+    assert!(answer.body.contains("orderd_handler_duration_seconds_bucket{le=\"0.0025\"} 1\n"), "{}", answer.body);
+}
+
+#[test]
+fn status_says_what_the_daemon_last_said_of_itself() {
+    let scene = scene();
+    let status = || -> serde_json::Value { serde_json::from_str(&scene.get("/status").body).unwrap() };
+    assert_eq!(status()["backlog"], serde_json::Value::Null, "unknown is unknown");
+
+    scene.telemetry.emit(PhaseChanged { phase: "running" });
+    scene.telemetry.emit(Levels { in_hand: 12, parked: 2, window: 4096 });
+    scene.telemetry.emit(Backlog {
+        pending: 14,
+        lag: None,
+        length: 20,
+        oldest_pending: Some(Duration::from_millis(2500)),
+        oldest_undelivered: None,
+        consumers: 4,
+        dead: 1,
+    });
+    let status = status();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!((&status["phase"], &status["ready"]), (&"running".into(), &false.into()));
+    assert_eq!(status["entries"], serde_json::json!({ "in_hand": 12, "parked": 2, "window": 4096 }));
+    assert_eq!((&status["backlog"]["pending"], &status["backlog"]["lag"]), (&14.into(), &serde_json::Value::Null));
+    assert_eq!(status["backlog"]["oldest_pending_age_seconds"], 2.5);
+}
+
+#[test]
+fn there_are_no_other_pages_and_none_that_changes_anything() {
+    let scene = scene();
+    let index = scene.get("/");
+    assert_eq!(index.status, 200);
+    for path in ["/livez", "/readyz", "/metrics", "/status"] {
+        assert!(index.body.contains(path), "{path}");
+        assert_eq!(ask(scene.server.local_addr(), "POST", path).status, 405, "{path}");
+        let head = ask(scene.server.local_addr(), "HEAD", path);
+        assert_eq!((head.status, head.body.as_str()), (scene.get(path).status, ""), "{path}");
+    }
+    for path in ["/metric", "/metrics/", "/../etc/passwd", "/status?x=1/.."] {
+        let expected = if path.contains('?') { 200 } else { 404 };
+        assert_eq!(scene.get(path).status, expected, "{path}");
+    }
+}
+
+#[test]
+fn it_answers_while_the_thread_that_started_it_is_busy() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let scene = scene();
+        let address = scene.server.local_addr();
+        let client = thread::spawn(move || ask(address, "GET", "/livez").status);
+        let begun = Instant::now();
+        while !client.is_finished() && begun.elapsed() < DEADLINE {
+            std::hint::spin_loop();
+        }
+        assert!(client.is_finished(), "no answer in {DEADLINE:?}");
+        assert_eq!(client.join().unwrap(), 200);
+    });
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_key() {
+    let scene = scene();
+    let taken = scene.server.local_addr();
+    let (_, seen) = watch::channel(Readiness::default());
+    let state =
+        AdminState { telemetry: scene.telemetry.clone(), readiness: seen, heartbeats: Arc::clone(&scene.heartbeats) };
+    let error = start(taken, state).err().unwrap();
+    assert!(matches!(error, AdminError::Listen { .. }));
+    let text = error.to_string();
+    assert!(text.contains("admin.listen") && text.contains(&taken.to_string()), "{text}");
+}
+
+#[test]
+fn a_stop_ends_the_server_even_while_a_client_dawdles() {
+    let scene = scene();
+    let address = scene.server.local_addr();
+    let mut dawdler = connect(address);
+    dawdler.write_all(b"GET /livez HT").unwrap();
+    assert_eq!(scene.get("/livez").status, 200);
+
+    let begun = Instant::now();
+    scene.server.stop();
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(dawdler.read_to_end(&mut Vec::new()).unwrap_or(0), 0, "the dawdler is hung up on");
+}
+
+#[test]
+fn a_slow_client_is_cut_off_and_many_of_them_do_not_shut_out_a_probe() {
+    let scene = scene();
+    let address = scene.server.local_addr();
+    let mut slow: Vec<TcpStream> = (0..64).map(|_| connect(address)).collect();
+    for stream in &mut slow {
+        stream.write_all(b"GET / HTTP/1.1\r\nX-Slow: ").unwrap();
+    }
+    let begun = Instant::now();
+    assert_eq!(scene.get("/livez").status, 200, "as soon as one of them is cut off");
+    assert!(begun.elapsed() < DEADLINE);
+    // A reset is as good an end as a close.
+    for mut stream in slow {
+        assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap_or(0), 0);
+    }
+}

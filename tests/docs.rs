@@ -1,0 +1,80 @@
+//! What is written for people, held against the code.
+//!
+//! Owns: a check for each document that repeats what the code says, both ways: nothing missing, nothing that is not there.
+//! Never: a check of style.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::{fs, io};
+
+use orderd::telemetry::metrics::{Label, METRICS};
+
+/// The text of a file of this repository.
+fn document(path: &str) -> io::Result<String> {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+}
+
+/// The rows of all tables whose first cell is code, as their cells.
+fn rows(markdown: &str) -> Vec<Vec<&str>> {
+    markdown
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect()
+}
+
+/// The words of `text` that begin like a name of a metric.
+fn metric_names(text: &str) -> BTreeSet<&str> {
+    let part_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c: char| !part_of_name(c))
+        .filter(|word| word.starts_with("orderd_") || (word.starts_with("process_") && *word != "process_"))
+        .collect()
+}
+
+mod metrics {
+    use super::{BTreeSet, Label, METRICS, document, metric_names, rows};
+
+    const PATH: &str = "docs/metrics.md";
+
+    #[test]
+    fn every_metric_is_documented_once_and_no_other() {
+        let text = document(PATH).unwrap();
+        let mut documented: Vec<&str> = rows(&text).iter().map(|row| row[0].trim_matches('`')).collect();
+        let mut known: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        documented.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(documented, known);
+    }
+
+    #[test]
+    fn types_and_labels_are_those_of_the_code() {
+        let text = document(PATH).unwrap();
+        for row in rows(&text) {
+            let [name, kind, labels, meaning, query] = row[..] else { panic!("five cells: {row:?}") };
+            let name = name.trim_matches('`');
+            let metric = METRICS.iter().find(|metric| metric.name == name).unwrap();
+            assert_eq!(kind, metric.kind.as_str(), "{name}");
+            assert!(meaning.ends_with('.'), "{name}: {meaning}");
+            assert!(metric_names(query).iter().any(|used| used.starts_with(name)), "{name}: {query}");
+
+            // `version` has one value, and another one with each release.
+            let one = |label: &Label| match label.values {
+                values if values.is_empty() || label.name == "version" => format!("`{}`", label.name),
+                values => format!("`{}`: {}", label.name, values.join(", ")),
+            };
+            let expected: Vec<String> = metric.labels.iter().map(one).collect();
+            assert_eq!(labels, expected.join("; "), "{name}");
+        }
+    }
+
+    #[test]
+    fn queries_name_only_what_there_is() {
+        let text = document(PATH).unwrap();
+        let mut known: BTreeSet<String> = METRICS.iter().map(|metric| metric.name.to_owned()).collect();
+        for metric in METRICS.iter().filter(|metric| metric.kind.as_str() == "histogram") {
+            known.extend(["bucket", "sum", "count"].map(|part| format!("{}_{part}", metric.name)));
+        }
+        let unknown: Vec<&str> = metric_names(&text).into_iter().filter(|name| !known.contains(*name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}
