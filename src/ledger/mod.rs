@@ -9,6 +9,10 @@ use std::pin::Pin;
 use crate::domain::batch::Batch;
 use crate::domain::outcome::Outcome;
 
+pub mod error;
+pub mod report;
+pub mod sqlite;
+
 /// Applies events, each of them once however often it comes.
 pub trait Ledger: Send + Sync + 'static {
     /// Applies the events of `batch` in order, under the contract of [`Handler::handle`](crate::handler::Handler::handle):
