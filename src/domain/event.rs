@@ -105,9 +105,17 @@ impl Amount {
     /// No money.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// The sum; `None` where it does not fit.
+    /// The sum, exact to the last digit; `None` where it does not fit.
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.0.checked_add(other.0).map(Self)
+        let sum = self.0.checked_add(other.0)?;
+        // The library rounds a sum that has too many digits. Fewer places than both sides need is how that shows.
+        let places = |amount: Self| if amount.is_zero() { 0 } else { amount.0.scale() };
+        (sum.scale() >= places(self).max(places(other))).then_some(Self(sum))
+    }
+
+    /// Whether it is no money at all.
+    pub fn is_zero(self) -> bool {
+        self.0.is_zero()
     }
 
     /// The number behind it.
@@ -173,6 +181,20 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Amount>(), Err(BadAmount), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_sum_is_exact_or_there_is_none() {
+        let sum = |a: &str, b: &str| {
+            let sum = a.parse::<Amount>().unwrap().checked_add(b.parse().unwrap());
+            sum.map(|sum| sum.to_string())
+        };
+        assert_eq!(sum("0", "1.50").as_deref(), Some("1.50"));
+        assert_eq!(sum("0.000", "79228162514264337593543950335").as_deref(), Some("79228162514264337593543950335"));
+        assert_eq!(sum("1.5", "0.25").as_deref(), Some("1.75"));
+        assert_eq!(sum("7922816251426433759354395033.5", "0.05"), None);
+        assert_eq!(sum("79228162514264337593543950335", "0.1"), None);
+        assert_eq!(sum("79228162514264337593543950335", "1"), None);
     }
 
     #[test]

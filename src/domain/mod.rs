@@ -10,6 +10,7 @@ pub mod event;
 pub mod id;
 mod json;
 
+pub mod order;
 pub mod outcome;
 pub mod retry;
 pub mod trim;

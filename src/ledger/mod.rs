@@ -9,7 +9,10 @@ use std::pin::Pin;
 use crate::domain::batch::Batch;
 use crate::domain::outcome::Outcome;
 
+pub mod error;
 pub mod location;
+pub mod report;
+pub mod sqlite;
 
 /// Applies events, each of them once however often it comes.
 pub trait Ledger: Send + Sync + 'static {

@@ -1,0 +1,72 @@
+//! What can be read from a ledger.
+//!
+//! Owns: the rows as the readers of a ledger see them, whatever stores them.
+//! Never: a query; each store has its own.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::domain::event::{Action, Amount};
+use crate::domain::id::{EntryId, OrderId, StreamKey, UserId};
+use crate::domain::order::{Order, State};
+
+/// Which orders to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderFilter {
+    /// Those of this user only.
+    pub user: Option<UserId>,
+    /// Those in this state only.
+    pub state: Option<State>,
+    /// Those after this one only, in the order of their ids: where the page before ended.
+    pub after: Option<OrderId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// An order as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderRow {
+    /// Its id.
+    pub id: OrderId,
+    /// What its events have made of it.
+    pub order: Order,
+    /// When its first event was applied.
+    pub created_at: Timestamp,
+    /// When its last event was applied.
+    pub updated_at: Timestamp,
+}
+
+/// An event that was applied to an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// Its place among all events of the ledger, in the order of their commits.
+    pub seq: u64,
+    /// The stream it came from.
+    pub stream: StreamKey,
+    /// The entry that carried it.
+    pub entry: EntryId,
+    /// What happened.
+    pub action: Action,
+    /// The amount it carried.
+    pub amount: Option<Amount>,
+    /// Where the order stood after it.
+    pub state: State,
+    /// The order's version after it.
+    pub version: u64,
+    /// When it was applied, by the clock of the worker that did it.
+    pub applied_at: Timestamp,
+}
+
+/// How much a ledger holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Orders.
+    pub orders: u64,
+    /// Events in the history.
+    pub events: u64,
+    /// Entries in the inbox.
+    pub inbox: u64,
+    /// Orders in each state; a state without orders is not there.
+    pub by_state: BTreeMap<State, u64>,
+}

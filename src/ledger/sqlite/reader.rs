@@ -1,0 +1,117 @@
+//! Reading the ledger, beside the writers and without holding them up.
+//!
+//! Owns: the queries behind `orderd orders` and the counts.
+//! Never: a change to the file.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
+
+use super::{failed, open, row};
+use crate::domain::event::Action;
+use crate::domain::id::{OrderId, StreamKey, UserId};
+use crate::domain::order::State;
+use crate::ledger::error::LedgerError;
+use crate::ledger::report::{Counts, HistoryRow, OrderFilter, OrderRow};
+
+/// A connection that only reads.
+#[derive(Debug)]
+pub struct SqliteReader {
+    path: PathBuf,
+    conn: Connection,
+}
+
+impl SqliteReader {
+    /// Opens the ledger at `path`, which has to be there.
+    pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
+        Ok(Self { path: path.to_owned(), conn: open::for_reading(path)? })
+    }
+
+    /// The orders that `filter` asks for, by their ids.
+    pub fn orders(&self, filter: &OrderFilter) -> Result<Vec<OrderRow>, LedgerError> {
+        self.list(filter).map_err(|error| self.failed(&error))
+    }
+
+    /// One order with its history; `None` where there is no such order.
+    pub fn order(&self, id: &OrderId) -> Result<Option<(OrderRow, Vec<HistoryRow>)>, LedgerError> {
+        self.find(id).map_err(|error| self.failed(&error))
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Result<Counts, LedgerError> {
+        self.count().map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> LedgerError {
+        failed("read", &self.path, error)
+    }
+
+    fn list(&self, filter: &OrderFilter) -> rusqlite::Result<Vec<OrderRow>> {
+        let asked = [
+            ("user_id = ?", filter.user.as_ref().map(UserId::as_str)),
+            ("state = ?", filter.state.map(State::as_str)),
+            ("order_id > ?", filter.after.as_ref().map(OrderId::as_str)),
+        ];
+        let mut sql = select_orders();
+        let mut values: Vec<&dyn ToSql> = Vec::new();
+        for (condition, value) in &asked {
+            let Some(value) = value else { continue };
+            sql.push_str(if values.is_empty() { " WHERE " } else { " AND " });
+            sql.push_str(condition);
+            values.push(value);
+        }
+        sql.push_str(" ORDER BY order_id LIMIT ?");
+        values.push(&filter.limit);
+        self.conn.prepare(&sql)?.query_map(&*values, order_row)?.collect()
+    }
+
+    fn find(&self, id: &OrderId) -> rusqlite::Result<Option<(OrderRow, Vec<HistoryRow>)>> {
+        let snapshot = self.conn.unchecked_transaction()?;
+        let sql = select_orders() + " WHERE order_id = ?1";
+        let Some(order) = snapshot.query_row(&sql, [id.as_str()], order_row).optional()? else {
+            return Ok(None);
+        };
+        let sql = "SELECT seq, stream, entry_id, action, amount, state, version, applied_at
+            FROM order_events WHERE order_id = ?1 ORDER BY seq";
+        let history = snapshot.prepare(sql)?.query_map([id.as_str()], history_row)?.collect::<Result<_, _>>()?;
+        Ok(Some((order, history)))
+    }
+
+    fn count(&self) -> rusqlite::Result<Counts> {
+        let snapshot = self.conn.unchecked_transaction()?;
+        let count = |table: &str| {
+            snapshot.query_row(&format!("SELECT count(*) FROM {table}"), [], |found| row::whole(found, 0))
+        };
+        let by_state = snapshot
+            .prepare("SELECT state, count(*) FROM orders GROUP BY state")?
+            .query_map([], |found| Ok((row::parsed(found, 0)?, row::whole(found, 1)?)))?
+            .collect::<Result<_, _>>()?;
+        Ok(Counts { orders: count("orders")?, events: count("history")?, inbox: count("inbox")?, by_state })
+    }
+}
+
+fn select_orders() -> String {
+    format!("SELECT {}, order_id, created_at, updated_at FROM orders", row::ORDER_COLUMNS.join(", "))
+}
+
+fn order_row(found: &Row<'_>) -> rusqlite::Result<OrderRow> {
+    Ok(OrderRow {
+        order: row::order(found)?,
+        id: OrderId::from(found.get::<_, String>(6)?),
+        created_at: row::time(found, 7)?,
+        updated_at: row::time(found, 8)?,
+    })
+}
+
+fn history_row(found: &Row<'_>) -> rusqlite::Result<HistoryRow> {
+    Ok(HistoryRow {
+        seq: row::whole(found, 0)?,
+        stream: StreamKey::from(found.get::<_, String>(1)?),
+        entry: row::parsed(found, 2)?,
+        action: Action::from(found.get::<_, String>(3)?.as_str()),
+        amount: row::optional(found, 4)?,
+        state: row::parsed(found, 5)?,
+        version: row::whole(found, 6)?,
+        applied_at: row::time(found, 7)?,
+    })
+}

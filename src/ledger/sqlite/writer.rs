@@ -1,0 +1,247 @@
+//! The writer: one thread, one connection, one transaction for all that waits.
+//!
+//! Owns: what goes into a transaction, and what is answered when one fails.
+//! Never: an answer before the commit; a second attempt of its own (the events come again).
+
+use std::path::Path;
+use std::sync::mpsc as std_mpsc;
+use std::time::{Duration, SystemTime};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::book::Book;
+use super::lock::{self, PATIENCE};
+use super::{failed, fault, open};
+use crate::domain::batch::Batch;
+use crate::domain::outcome::{Failure, Outcome};
+use crate::ledger::error::LedgerError;
+
+/// With so many events in hand no further batch is taken into the transaction.
+const FULL: usize = 4096;
+
+/// A batch on its way to the writer, and where the outcomes go.
+pub(super) struct Request {
+    /// The events.
+    pub(super) batch: Batch,
+    /// The way back.
+    pub(super) reply: oneshot::Sender<Vec<Outcome>>,
+}
+
+/// The thread: opens the file, says through `ready` how that went, and writes until nobody can bring anything any more.
+pub(super) fn run(
+    path: &Path,
+    mut requests: mpsc::Receiver<Request>,
+    ready: &std_mpsc::Sender<Result<(), LedgerError>>,
+) {
+    let opened = open::for_writing(path);
+    let writer = opened
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|conn| Writer::new(conn, PATIENCE).map_err(|error| failed("prepare", path, &error)));
+    // Whoever opens the ledger waits for this word. If it is gone, then so are the requests.
+    match writer {
+        Ok(mut writer) => {
+            let _ = ready.send(Ok(()));
+            while let Some(group) = gather(&mut requests) {
+                writer.write(group);
+            }
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+        }
+    }
+}
+
+/// Waits for a batch, and takes what waits behind it. `None` when there will be no more.
+fn gather(requests: &mut mpsc::Receiver<Request>) -> Option<Vec<Request>> {
+    let first = requests.blocking_recv()?;
+    let mut events = first.batch.len();
+    let mut group = vec![first];
+    while events < FULL
+        && let Ok(request) = requests.try_recv()
+    {
+        events += request.batch.len();
+        group.push(request);
+    }
+    Some(group)
+}
+
+struct Writer<'c> {
+    conn: &'c Connection,
+    book: Book<'c>,
+    patience: Duration,
+    contended: bool,
+}
+
+impl<'c> Writer<'c> {
+    fn new(conn: &'c Connection, patience: Duration) -> rusqlite::Result<Self> {
+        Ok(Self { conn, book: Book::new(conn)?, patience, contended: false })
+    }
+
+    /// Writes a group in one transaction and answers each request.
+    fn write(&mut self, mut group: Vec<Request>) {
+        // Nobody waits for these any more: their events will come again, perhaps after something that must come first.
+        group.retain(|request| !request.reply.is_closed());
+        let answers = match self.transact(&group) {
+            Ok(answers) => answers,
+            Err(error) => {
+                self.book.forget();
+                group.iter().map(|request| unavailable(&error, request.batch.len())).collect()
+            }
+        };
+        for (request, outcomes) in group.into_iter().zip(answers) {
+            // Who has gone away in the meantime gets the events again, and learns then that they are in place.
+            let _ = request.reply.send(outcomes);
+        }
+    }
+
+    /// The outcomes for each request, once they are on the disk. After an error the transaction is undone; where a commit fails
+    /// and has happened nevertheless, the events come again and are found in the inbox.
+    fn transact(&mut self, group: &[Request]) -> rusqlite::Result<Vec<Vec<Outcome>>> {
+        if self.contended {
+            lock::let_others();
+        }
+        let begun = lock::begin(self.conn, self.patience).inspect_err(|_| self.contended = true)?;
+        self.contended = begun.contended;
+        let now = now();
+        let answers = group.iter().map(|request| self.book.enter(&request.batch, now)).collect::<Result<_, _>>()?;
+        begun.transaction.commit()?;
+        Ok(answers)
+    }
+}
+
+fn unavailable(error: &rusqlite::Error, events: usize) -> Vec<Outcome> {
+    let message = format!("the ledger cannot be written: {}", fault::sentence(error));
+    vec![Outcome::Failed(Failure::unavailable(message)); events]
+}
+
+/// The time of a transaction, in milliseconds since 1970.
+fn now() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::domain::batch::{Context, Source, Work};
+    use crate::domain::entry::Entry;
+    use crate::domain::event::{Action, OrderEvent};
+    use crate::domain::id::EntryId;
+    use crate::domain::outcome::FailureClass;
+
+    /// Orders that begin, one event each.
+    fn batch(ids: std::ops::Range<u64>) -> Batch {
+        let source = Arc::new(Source { stream: "s".into(), group: "g".into() });
+        let work = |ms| Work {
+            event: OrderEvent {
+                order: format!("order-with-a-long-name-{ms}").into(),
+                user: Some("u".into()),
+                action: Action::Created,
+                amount: Some("1".parse().unwrap()),
+                entry: Entry { id: EntryId::new(ms, 0), fields: Vec::new() },
+            },
+            context: Context { source: Arc::clone(&source), attempt: 1 },
+        };
+        Arc::new(ids.map(work).collect())
+    }
+
+    fn request(ids: std::ops::Range<u64>) -> (Request, oneshot::Receiver<Vec<Outcome>>) {
+        let (reply, answer) = oneshot::channel();
+        (Request { batch: batch(ids), reply }, answer)
+    }
+
+    fn with_writer(patience: Duration, test: impl FnOnce(&mut Writer<'_>, &Path)) {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("orderd.db");
+        let conn = open::for_writing(&path).unwrap();
+        test(&mut Writer::new(&conn, patience).unwrap(), &path);
+    }
+
+    fn write(writer: &mut Writer<'_>, ids: std::ops::Range<u64>) -> Vec<Outcome> {
+        let (request, mut answer) = request(ids);
+        writer.write(vec![request]);
+        answer.try_recv().unwrap()
+    }
+
+    fn count(conn: &Connection, table: &str) -> i64 {
+        conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_undoes_the_whole_transaction_and_the_events_can_come_again() {
+        with_writer(PATIENCE, |writer, _| {
+            let pages: i64 = writer.conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+            writer.conn.pragma_update_and_check(None, "max_page_count", pages + 3, |_| Ok(())).unwrap();
+            let outcomes = write(writer, 0..500);
+            let full = |outcome: &Outcome| match outcome {
+                Outcome::Failed(failure) => {
+                    failure.class() == FailureClass::Unavailable && failure.message().contains("no room")
+                }
+                _ => false,
+            };
+            assert!(outcomes.len() == 500 && outcomes.iter().all(full), "{:?}", outcomes.first());
+            for table in ["orders", "history", "inbox", "sources"] {
+                assert_eq!(count(writer.conn, table), 0, "{table}");
+            }
+
+            writer.conn.pragma_update_and_check(None, "max_page_count", 1_000_000, |_| Ok(())).unwrap();
+            assert_eq!(write(writer, 0..500), vec![Outcome::Applied; 500]);
+            for table in ["order_events", "inbox_entries"] {
+                assert_eq!(count(writer.conn, table), 500, "{table}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_batch_that_nobody_waits_for_any_more_is_left_to_come_again() {
+        with_writer(PATIENCE, |writer, _| {
+            let (abandoned, answer) = request(0..3);
+            drop(answer);
+            let (wanted, mut answer) = request(3..5);
+            writer.write(vec![abandoned, wanted]);
+            assert_eq!(answer.try_recv(), Ok(vec![Outcome::Applied; 2]));
+            assert_eq!(count(writer.conn, "orders"), 2);
+        });
+    }
+
+    #[test]
+    fn batches_that_wait_share_a_transaction() {
+        with_writer(PATIENCE, |writer, _| {
+            let (sender, mut receiver) = mpsc::channel(8);
+            let mut answers = Vec::new();
+            for first in [0, 2000, 4000, 6000] {
+                let (request, answer) = request(first..first + 2000);
+                sender.try_send(request).unwrap();
+                answers.push(answer);
+            }
+            drop(sender);
+            let group = gather(&mut receiver).unwrap();
+            assert_eq!(group.len(), 3, "no further batch once {FULL} events are in hand");
+            writer.write(group);
+            let times: i64 =
+                writer.conn.query_row("SELECT count(DISTINCT applied_at) FROM history", [], |row| row.get(0)).unwrap();
+            assert_eq!((count(writer.conn, "orders"), times), (6000, 1));
+            assert_eq!(gather(&mut receiver).map(|rest| rest.len()), Some(1));
+            assert!(gather(&mut receiver).is_none());
+        });
+    }
+
+    #[test]
+    fn a_writer_that_had_to_wait_leaves_the_lock_to_others_for_once() {
+        with_writer(Duration::from_millis(5), |writer, path| {
+            let other = Connection::open(path).unwrap();
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+            assert!(matches!(&write(writer, 0..1)[..], [Outcome::Failed(_)]));
+            assert!(writer.contended);
+            other.execute_batch("ROLLBACK").unwrap();
+            assert_eq!(write(writer, 0..1), [Outcome::Applied]);
+            assert!(!writer.contended);
+        });
+    }
+}

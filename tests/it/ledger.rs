@@ -1,0 +1,473 @@
+//! What every ledger promises, and what is SQLite's own.
+//!
+//! Owns: the contract, written once for every store that there is.
+//! Never: a store that only pretends.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Barrier};
+
+use futures_util::future::join_all;
+use orderd::domain::batch::{Batch, Context, Source, Work};
+use orderd::domain::entry::Entry;
+use orderd::domain::event::{Action, OrderEvent};
+use orderd::domain::id::EntryId;
+use orderd::domain::order::State;
+use orderd::domain::outcome::{FailureClass, Outcome};
+use orderd::ledger::Ledger;
+use orderd::ledger::error::LedgerError;
+use orderd::ledger::report::{Counts, HistoryRow, OrderFilter, OrderRow};
+use orderd::ledger::sqlite::SqliteLedger;
+use orderd::ledger::sqlite::reader::SqliteReader;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+/// A place that ledgers are opened on, and what has come to stand there.
+trait Store: Sync {
+    fn new() -> Self;
+    fn open(&self) -> impl Ledger;
+    fn contents(&self) -> Contents;
+}
+
+/// Everything in a ledger.
+#[derive(Debug, PartialEq)]
+struct Contents {
+    counts: Counts,
+    orders: BTreeMap<String, OrderRow>,
+    /// In the order of `seq`, each with its order.
+    history: Vec<(String, HistoryRow)>,
+}
+
+impl Contents {
+    /// `created paid`, say: what has happened to an order.
+    fn life(&self, order: &str) -> String {
+        let of_order = self.history.iter().filter(|(id, _)| id == order);
+        of_order.map(|(_, row)| row.action.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Holds for every ledger at any time.
+    fn assert_consistent(&self) {
+        assert_eq!(self.counts.inbox, self.counts.events, "each applied event is in the inbox and in the history");
+        let mut versions: BTreeMap<&str, u64> = BTreeMap::new();
+        for (order, row) in &self.history {
+            let version = versions.entry(order).or_default();
+            *version += 1;
+            assert_eq!(row.version, *version, "the history of {order} has a gap");
+        }
+        for (id, row) in &self.orders {
+            assert_eq!(Some(&row.order.version), versions.get(id.as_str()), "{id}");
+        }
+        assert_eq!(self.orders.len(), versions.len());
+        assert!(self.history.is_sorted_by(|(_, a), (_, b)| a.seq < b.seq));
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn source(stream: &str, group: &str) -> Arc<Source> {
+    Arc::new(Source { stream: stream.into(), group: group.into() })
+}
+
+fn work_from(source: &Arc<Source>, id: EntryId, order: &str, action: &str) -> Work {
+    let action = Action::from(action);
+    let amount = action.needs_amount().then(|| "10.50".parse().unwrap());
+    let user = action.needs_user().then(|| format!("user-of-{order}").into());
+    let entry = Entry { id, fields: Vec::new() };
+    let event = OrderEvent { order: order.into(), user, action, amount, entry };
+    Work { event, context: Context { source: Arc::clone(source), attempt: 1 } }
+}
+
+/// The event with the id `ms-0` of the usual stream and group.
+fn work(ms: u64, order: &str, action: &str) -> Work {
+    work_from(&source("orders:events", "order-processors"), EntryId::new(ms, 0), order, action)
+}
+
+fn apply(ledger: &impl Ledger, events: impl Into<Vec<Work>>) -> Vec<Outcome> {
+    block_on(ledger.apply(Arc::new(events.into())))
+}
+
+/// One letter for each outcome: applied, duplicate, transient, permanent, unavailable, not reached.
+fn letters(outcomes: &[Outcome]) -> String {
+    let letter = |outcome: &Outcome| match outcome {
+        Outcome::Applied => 'A',
+        Outcome::Duplicate => 'D',
+        Outcome::NotReached => 'N',
+        Outcome::Failed(failure) => match failure.class() {
+            FailureClass::Transient => 'T',
+            FailureClass::Permanent => 'P',
+            FailureClass::Unavailable => 'U',
+        },
+    };
+    outcomes.iter().map(letter).collect()
+}
+
+/// The contract. A store passes it as a whole.
+mod contract {
+    use super::*;
+
+    pub(super) fn a_redelivered_event_changes_nothing<S: Store>() {
+        let store = S::new();
+        let events = [work(1, "o-1", "created"), work(2, "o-1", "paid"), work(3, "o-1", "refunded")];
+        let first = {
+            let ledger = store.open();
+            let twice: Vec<Work> = events.iter().flat_map(|event| [event.clone(), event.clone()]).collect();
+            assert_eq!(letters(&apply(&ledger, twice)), "ADADAD", "in the same batch");
+            let first = store.contents();
+            assert_eq!(letters(&apply(&ledger, events.clone())), "DDD", "in the next batch");
+            first
+        };
+        assert_eq!(letters(&apply(&store.open(), events)), "DDD", "after opening the ledger again");
+        assert_eq!(store.contents(), first);
+        first.assert_consistent();
+        assert_eq!(first.orders["o-1"].order.refunded, "10.50".parse().unwrap());
+    }
+
+    pub(super) fn an_entry_id_is_known_within_its_stream_and_group_only<S: Store>() {
+        let store = S::new();
+        let ledger = store.open();
+        let id = EntryId::new(1, 0);
+        let sources = [source("a", "g"), source("b", "g"), source("b", "h")];
+        for (source, order) in sources.iter().zip(["o-1", "o-2", "o-3"]) {
+            assert_eq!(letters(&apply(&ledger, [work_from(source, id, order, "created")])), "A");
+        }
+        for (source, order) in sources.iter().zip(["o-1", "o-2", "o-3"]) {
+            assert_eq!(letters(&apply(&ledger, [work_from(source, id, order, "created")])), "D");
+        }
+        store.contents().assert_consistent();
+    }
+
+    pub(super) fn neighbours_of_a_bad_event_are_applied<S: Store>() {
+        let store = S::new();
+        let ledger = store.open();
+        let batch = [
+            work(1, "o-1", "created"),
+            work(2, "o-2", "shipped"),
+            work(3, "o-3", "created"),
+            work(4, "o-3", "created"),
+            work(5, "o-4", "gift-wrapped"),
+            work(6, "o-1", "paid"),
+        ];
+        assert_eq!(letters(&apply(&ledger, batch)), "ATAPPA");
+        let contents = store.contents();
+        contents.assert_consistent();
+        assert_eq!((contents.life("o-1"), contents.life("o-3")), ("created paid".into(), "created".into()));
+        assert_eq!(contents.counts.orders, 2, "a refused event leaves nothing behind");
+    }
+
+    pub(super) fn after_a_failure_the_rest_of_that_order_is_not_reached<S: Store>() {
+        let store = S::new();
+        let ledger = store.open();
+        let batch = [
+            work(1, "o-1", "paid"),
+            work(2, "o-1", "created"),
+            work(3, "o-2", "created"),
+            work(4, "o-1", "gift-wrapped"),
+            work(5, "o-2", "paid"),
+        ];
+        assert_eq!(letters(&apply(&ledger, batch)), "TNANA");
+        assert!(!store.contents().orders.contains_key("o-1"));
+        // The next batch knows nothing of it: what was not reached comes again by itself.
+        assert_eq!(letters(&apply(&ledger, [work(2, "o-1", "created"), work(1, "o-1", "paid")])), "AA");
+        store.contents().assert_consistent();
+    }
+
+    pub(super) fn an_event_that_came_too_early_is_applied_when_its_time_has_come<S: Store>() {
+        let store = S::new();
+        let ledger = store.open();
+        let shipped = || [work(3, "o-1", "shipped")];
+        assert_eq!(letters(&apply(&ledger, shipped())), "T");
+        assert_eq!(letters(&apply(&ledger, [work(1, "o-1", "created")])), "A");
+        assert_eq!(letters(&apply(&ledger, shipped())), "T");
+        assert_eq!(letters(&apply(&ledger, [work(2, "o-1", "paid")])), "A");
+        assert_eq!(letters(&apply(&ledger, shipped())), "A");
+        assert_eq!(letters(&apply(&ledger, shipped())), "D");
+        assert_eq!(store.contents().life("o-1"), "created paid shipped");
+    }
+
+    pub(super) fn rows_say_what_the_events_said<S: Store>() {
+        let store = S::new();
+        let ledger = store.open();
+        let from = source("shop:events", "workers");
+        let events = [
+            work_from(&from, EntryId::new(1_700_000_000_000, 7), "o 'ü'\0", "created"),
+            work_from(&from, EntryId::new(u64::MAX, u64::MAX), "o 'ü'\0", "paid"),
+            work_from(&from, EntryId::new(u64::MAX, 1 << 63), "o 'ü'\0", "shipped"),
+        ];
+        assert_eq!(letters(&apply(&ledger, events)), "AAA");
+        let Contents { counts, orders, history } = store.contents();
+        let order = &orders["o 'ü'\0"];
+        assert_eq!(order.order.user.as_str(), "user-of-o 'ü'\0");
+        assert_eq!((order.order.state, order.order.version), (State::Shipped, 3));
+        assert_eq!(order.order.amount.to_string(), "10.50");
+        let ids: Vec<String> = history.iter().map(|(_, row)| row.entry.to_string()).collect();
+        let largest = "18446744073709551615";
+        assert_eq!(
+            ids,
+            ["1700000000000-7", &format!("{largest}-{largest}"), &format!("{largest}-9223372036854775808")]
+        );
+        let amounts: Vec<bool> = history.iter().map(|(_, row)| row.amount.is_some()).collect();
+        assert_eq!(amounts, [true, true, false]);
+        assert!(history.iter().all(|(_, row)| row.stream.as_str() == "shop:events"));
+        assert!(order.created_at <= order.updated_at && order.updated_at == history[2].1.applied_at);
+        assert_eq!(counts.by_state, BTreeMap::from([(State::Shipped, 1)]));
+    }
+
+    pub(super) fn batches_that_come_at_once_are_all_answered<S: Store>() {
+        let store = S::new();
+        let ledger = store.open();
+        let batches = (0..200u64).map(|n| -> Batch {
+            let order = format!("o-{n}");
+            Arc::new(vec![work(2 * n, &order, "created"), work(2 * n + 1, &order, "paid")])
+        });
+        let answers = block_on(join_all(batches.map(|batch| ledger.apply(batch))));
+        assert!(answers.iter().all(|outcomes| letters(outcomes) == "AA"));
+        let contents = store.contents();
+        contents.assert_consistent();
+        assert_eq!(contents.counts.events, 400);
+    }
+
+    pub(super) fn what_is_committed_later_stands_later_in_the_history<S: Store>() {
+        let store = S::new();
+        let ids = [5u64, 3, 9, 1, 7, 2];
+        for pair in ids.chunks(2) {
+            // A ledger of its own for each, as after a restart.
+            let ledger = store.open();
+            let events: Vec<Work> = pair.iter().map(|id| work(*id, &format!("o-{id}"), "created")).collect();
+            assert_eq!(letters(&apply(&ledger, events)), "AA");
+        }
+        let contents = store.contents();
+        contents.assert_consistent();
+        assert_eq!(contents.history.iter().map(|(_, row)| row.entry.ms).collect::<Vec<_>>(), ids);
+    }
+
+    pub(super) fn an_empty_batch_is_answered<S: Store>() {
+        let store = S::new();
+        assert_eq!(apply(&store.open(), []), []);
+        assert_eq!(store.contents().counts, Counts::default());
+    }
+
+    /// Two workers get the same events, each beginning with another half. Every event is applied by one of them.
+    pub(super) fn two_ledgers_on_one_store_apply_each_event_once<S: Store>() {
+        const HALF: u64 = 300;
+        let store = S::new();
+        let half = |first: u64| -> Vec<Vec<Work>> {
+            let life = |n: u64| {
+                let step = |(at, action): (u64, &&str)| work(4 * n + at, &format!("o-{n}"), action);
+                (0..4).zip(&["created", "paid", "shipped", "refunded"]).map(step).collect()
+            };
+            (first..first + HALF).map(life).collect()
+        };
+        let start = Barrier::new(2);
+        let run = |halves: [u64; 2]| {
+            let ledger = store.open();
+            start.wait();
+            let applied =
+                halves.map(|first| half(first).into_iter().map(|life| letters(&apply(&ledger, life))).collect());
+            applied.map(|outcomes: Vec<String>| outcomes.concat())
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| run([HALF, 0]));
+            (run([0, HALF]), other.join().unwrap())
+        });
+        let count = |letter: char, of: &[String; 2]| of.concat().chars().filter(|found| *found == letter).count();
+        let applied = [count('A', &one), count('A', &other)];
+        assert_eq!(applied.iter().sum::<usize>(), 8 * 300, "{one:?} {other:?}");
+        assert_eq!(count('D', &one) + count('D', &other), 8 * 300);
+        assert!(applied.iter().all(|applied| *applied > 400), "both have to get on: {applied:?}");
+        let contents = store.contents();
+        contents.assert_consistent();
+        assert_eq!(contents.counts.events, 8 * HALF);
+        assert!(contents.orders.values().all(|row| row.order.version == 4));
+    }
+}
+
+/// Makes a test of each promise for one store.
+macro_rules! holds_for {
+    ($store:ty: $($promise:ident),+ $(,)?) => {
+        $(#[test] fn $promise() { contract::$promise::<$store>(); })+
+    };
+}
+
+mod sqlite {
+    use super::*;
+
+    holds_for!(
+        SqliteStore: a_redelivered_event_changes_nothing,
+        an_entry_id_is_known_within_its_stream_and_group_only,
+        neighbours_of_a_bad_event_are_applied,
+        after_a_failure_the_rest_of_that_order_is_not_reached,
+        an_event_that_came_too_early_is_applied_when_its_time_has_come,
+        rows_say_what_the_events_said,
+        batches_that_come_at_once_are_all_answered,
+        what_is_committed_later_stands_later_in_the_history,
+        an_empty_batch_is_answered,
+        two_ledgers_on_one_store_apply_each_event_once,
+    );
+
+    /// A file in a folder of its own.
+    struct SqliteStore {
+        folder: TempDir,
+    }
+
+    impl SqliteStore {
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("orderd.db")
+        }
+    }
+
+    impl Store for SqliteStore {
+        fn new() -> Self {
+            Self { folder: TempDir::new().unwrap() }
+        }
+
+        fn open(&self) -> impl Ledger {
+            SqliteLedger::open(&self.path()).unwrap()
+        }
+
+        fn contents(&self) -> Contents {
+            let reader = SqliteReader::open_read_only(&self.path()).unwrap();
+            let (mut orders, mut history) = (BTreeMap::new(), Vec::new());
+            for row in reader.orders(&all()).unwrap() {
+                let id = row.id.as_str().to_owned();
+                let (same, events) = reader.order(&row.id).unwrap().unwrap();
+                assert_eq!(same, row);
+                history.extend(events.into_iter().map(|event| (id.clone(), event)));
+                orders.insert(id, row);
+            }
+            history.sort_by_key(|(_, row)| row.seq);
+            Contents { counts: reader.counts().unwrap(), orders, history }
+        }
+    }
+
+    fn all() -> OrderFilter {
+        OrderFilter { user: None, state: None, after: None, limit: u32::MAX }
+    }
+
+    fn why(path: &Path) -> String {
+        SqliteLedger::open(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn while_another_process_holds_the_lock_the_ledger_is_unavailable_and_later_it_works() {
+        let store = SqliteStore::new();
+        let ledger = store.open();
+        let blocker = Connection::open(store.path()).unwrap();
+        blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let outcomes = apply(&ledger, [work(1, "o-1", "created"), work(2, "o-2", "created")]);
+        assert_eq!(letters(&outcomes), "UU");
+        let Outcome::Failed(failure) = &outcomes[0] else { panic!("{outcomes:?}") };
+        assert_eq!(failure.message(), "the ledger cannot be written: another process has held its lock for too long");
+        blocker.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(letters(&apply(&ledger, [work(1, "o-1", "created"), work(2, "o-2", "created")])), "AA");
+    }
+
+    #[test]
+    fn a_row_that_somebody_has_spoilt_holds_up_its_own_order_only() {
+        let store = SqliteStore::new();
+        let ledger = store.open();
+        apply(&ledger, [work(1, "o-1", "created"), work(2, "o-2", "created")]);
+        let by_hand = Connection::open(store.path()).unwrap();
+        by_hand.execute("UPDATE orders SET paid = 'much' WHERE order_id = 'o-1'", []).unwrap();
+        let outcomes = apply(&ledger, [work(3, "o-1", "paid"), work(4, "o-2", "paid")]);
+        assert_eq!(letters(&outcomes), "TA");
+        let Outcome::Failed(failure) = &outcomes[0] else { panic!("{outcomes:?}") };
+        assert!(failure.message().contains("paid") && !failure.message().contains("much"), "{failure:?}");
+        by_hand.execute("UPDATE orders SET paid = '0' WHERE order_id = 'o-1'", []).unwrap();
+        assert_eq!(letters(&apply(&ledger, [work(3, "o-1", "paid")])), "A");
+    }
+
+    #[test]
+    fn workers_that_start_at_once_on_a_new_file_all_find_a_ledger() {
+        let store = SqliteStore::new();
+        let start = Barrier::new(6);
+        std::thread::scope(|scope| {
+            for n in 0..6 {
+                let (store, start) = (&store, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    let ledger = store.open();
+                    assert_eq!(letters(&apply(&ledger, [work(n, &format!("o-{n}"), "created")])), "A");
+                });
+            }
+        });
+        assert_eq!(store.contents().counts.orders, 6);
+    }
+
+    #[test]
+    fn what_is_not_a_ledger_is_refused_and_left_alone() {
+        let store = SqliteStore::new();
+        let text = "This is a letter and no database. ".repeat(100);
+        std::fs::write(store.path(), &text).unwrap();
+        let name = store.path().display().to_string();
+        assert_eq!(why(&store.path()), format!("{name} is not a ledger of orderd: it is no SQLite database"));
+        assert_eq!(std::fs::read_to_string(store.path()).unwrap(), text);
+
+        std::fs::remove_file(store.path()).unwrap();
+        let foreign = Connection::open(store.path()).unwrap();
+        foreign.execute_batch("CREATE TABLE orders (id)").unwrap();
+        let before = std::fs::read(store.path()).unwrap();
+        assert!(why(&store.path()).ends_with("it is an SQLite database of something else"));
+        assert_eq!(std::fs::read(store.path()).unwrap(), before);
+    }
+
+    #[test]
+    fn a_ledger_of_a_newer_orderd_is_refused_by_writers_and_readers() {
+        let store = SqliteStore::new();
+        drop(store.open());
+        Connection::open(store.path()).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 1 };
+        assert_eq!(SqliteLedger::open(&store.path()).unwrap_err(), newer);
+        assert_eq!(SqliteReader::open_read_only(&store.path()).unwrap_err(), newer);
+        assert!(newer.to_string().ends_with("use a newer orderd"));
+    }
+
+    #[test]
+    fn a_place_where_no_ledger_can_be_says_why() {
+        let store = SqliteStore::new();
+        let folder = store.folder.path();
+        assert!(why(folder).ends_with("it is a folder"));
+        let nowhere = folder.join("none");
+        assert!(why(&nowhere.join("orderd.db")).ends_with(&format!("there is no folder {}", nowhere.display())));
+        assert!(why(Path::new(":memory:")).contains("no write-ahead log is possible"));
+    }
+
+    #[test]
+    fn a_reader_makes_no_file_and_takes_no_empty_one() {
+        let store = SqliteStore::new();
+        let open = || SqliteReader::open_read_only(&store.path()).unwrap_err();
+        assert_eq!(open(), LedgerError::Missing { path: store.path() });
+        assert!(!store.path().exists());
+        std::fs::write(store.path(), "").unwrap();
+        assert_eq!(open(), LedgerError::NotALedger { path: store.path(), why: "it is empty" });
+    }
+
+    #[test]
+    fn orders_are_listed_by_user_by_state_and_page_by_page() {
+        let store = SqliteStore::new();
+        let ledger = store.open();
+        let from = source("orders:events", "order-processors");
+        let mut events: Vec<Work> = (0..10)
+            .map(|n| {
+                let mut created = work_from(&from, EntryId::new(n, 0), &format!("o-{n}"), "created");
+                created.event.user = Some(if n % 2 == 0 { "even" } else { "odd" }.into());
+                created
+            })
+            .collect();
+        events.extend((0..3).map(|n| work(100 + n, &format!("o-{n}"), "paid")));
+        assert_eq!(letters(&apply(&ledger, events)), "A".repeat(13));
+
+        let reader = SqliteReader::open_read_only(&store.path()).unwrap();
+        let ids = |filter: OrderFilter| -> Vec<String> {
+            reader.orders(&filter).unwrap().iter().map(|row| row.id.to_string()).collect()
+        };
+        let even = Some("even".into());
+        assert_eq!(ids(OrderFilter { user: even.clone(), ..all() }), ["o-0", "o-2", "o-4", "o-6", "o-8"]);
+        assert_eq!(ids(OrderFilter { state: Some(State::Paid), ..all() }), ["o-0", "o-1", "o-2"]);
+        assert_eq!(ids(OrderFilter { user: even, state: Some(State::Paid), ..all() }), ["o-0", "o-2"]);
+        assert_eq!(ids(OrderFilter { after: Some("o-3".into()), limit: 2, ..all() }), ["o-4", "o-5"]);
+        assert_eq!(reader.order(&"o-99".into()).unwrap(), None);
+    }
+}
