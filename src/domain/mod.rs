@@ -9,6 +9,7 @@ pub mod entry;
 pub mod event;
 pub mod id;
 mod json;
+pub mod lanes;
 
 pub mod order;
 pub mod outcome;

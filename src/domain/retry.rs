@@ -20,6 +20,17 @@ pub struct RetryPolicy {
     pub delay_max: Duration,
 }
 
+/// What is kept of an event that failed and will be tried again, so that whoever takes it over goes on from there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryRecord {
+    /// How often it has failed.
+    pub failures: u32,
+    /// When it is due again, in milliseconds since the Unix epoch.
+    pub due_ms: u64,
+    /// The last failure, for people.
+    pub error: String,
+}
+
 /// What is to be done with an event that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
