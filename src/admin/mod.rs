@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::supervisor::heartbeat::Heartbeats;
+use crate::supervisor::phase::Readiness;
 use crate::telemetry::Telemetry;
 use bounded::Bounded;
 
@@ -34,15 +35,6 @@ pub struct AdminState {
     pub readiness: watch::Receiver<Readiness>,
     /// Whether its tasks make progress.
     pub heartbeats: Arc<Heartbeats>,
-}
-
-/// Whether the daemon does its work, and if not, why not.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Readiness {
-    /// Whether it does.
-    pub ready: bool,
-    /// What keeps it from it, one sentence each. Empty when it is ready.
-    pub reasons: Vec<String>,
 }
 
 /// The running HTTP server. It ends with [`AdminServer::stop`], or when it is dropped.

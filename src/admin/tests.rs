@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{AdminError, AdminServer, AdminState, Readiness, start};
+use super::{AdminError, AdminServer, AdminState, start};
 use crate::supervisor::heartbeat::Heartbeats;
+use crate::supervisor::phase::Readiness;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::{Backlog, BatchHandled, Levels, PhaseChanged, TaskStarted};
 use crate::telemetry::metrics::METRICS;

@@ -8,10 +8,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use secrecy::SecretString;
-use tracing_subscriber::EnvFilter;
 
 use super::read::Reader;
-use super::{HandlerKind, LogFormat, LogOptions, Settings, StreamSettings};
+use super::{HandlerKind, Settings, StreamSettings};
 use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
@@ -19,6 +18,7 @@ use crate::domain::id::{GroupName, StreamKey};
 use crate::domain::retry::RetryPolicy;
 use crate::ledger::location::Location;
 use crate::task::{consumer, lane, reaper, trimmer};
+use crate::telemetry::logging::{self, Format};
 
 const MAX_NAME_BYTES: usize = 512;
 const MAX_INSTANCE_BYTES: usize = 200;
@@ -197,22 +197,13 @@ fn retry(reader: &mut Reader) -> Option<RetryPolicy> {
     })
 }
 
-fn log(reader: &mut Reader) -> Option<LogOptions> {
-    let level = reader.text("log.level", |text| filter(text).map(|()| text.to_owned()));
-    let words = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+fn log(reader: &mut Reader) -> Option<logging::Options> {
+    let level = reader.text("log.level", |text| {
+        logging::parse_level(text).map(|_| text.to_owned()).map_err(|_| format!("{text:?} is not a level or a filter"))
+    });
+    let words = [("auto", Format::Auto), ("text", Format::Text), ("json", Format::Json)];
     let format = reader.choice("log.format", &words);
-    Some(LogOptions { level: level?, format: format? })
-}
-
-/// The parser of filters takes a word that is no level for the name of a module, and with `log.level = "inof"` nothing would be
-/// logged at all.
-fn filter(text: &str) -> Result<(), String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let known = |part: &str| part.contains('=') || LEVELS.contains(&part.trim().to_lowercase().as_str());
-    match text.split(',').find(|part| !known(part)) {
-        Some(part) => Err(format!("{part:?} is not a level")),
-        None => EnvFilter::try_new(text).map(drop).map_err(|error| format!("{text:?} is not a filter: {error}")),
-    }
+    Some(logging::Options { level: level?, format: format? })
 }
 
 /// Checks a name that goes to Redis as it is.

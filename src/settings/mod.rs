@@ -13,6 +13,7 @@ use crate::domain::decode::FieldNames;
 use crate::domain::id::{GroupName, StreamKey};
 use crate::ledger::location::Location;
 use crate::task::{consumer, lane, reaper, trimmer};
+use crate::telemetry::logging;
 
 mod check;
 pub mod keys;
@@ -49,7 +50,7 @@ pub struct Settings {
     /// Where the admin server listens.
     pub admin: SocketAddr,
     /// How the daemon speaks.
-    pub log: LogOptions,
+    pub log: logging::Options,
     /// How long a stop may take.
     pub grace: Duration,
     lines: Vec<read::Line>,
@@ -75,26 +76,6 @@ pub enum HandlerKind {
     Log,
     /// Nothing at all.
     None,
-}
-
-/// How much is logged and how it looks (the `[log]` table of the configuration).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogOptions {
-    /// A filter that `tracing_subscriber::EnvFilter` understands.
-    pub level: String,
-    /// How a line looks.
-    pub format: LogFormat,
-}
-
-/// How a line of the log looks (`log.format`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Text,
-    /// For machines: one object a line.
-    Json,
 }
 
 /// Reads the configuration: defaults, file, environment, command line, the later over the earlier.

@@ -302,8 +302,8 @@ fn the_password_comes_from_its_file_without_the_line_break() {
         let path = written.folder.path().join("password");
         std::fs::write(&path, content).unwrap();
         let settings = written.flag("redis.password_file", path.to_str().unwrap()).settings();
-        let info = settings.redis.connection_info();
-        assert_eq!(info.redis_settings().password(), Some(password), "{content:?}");
+        let auth = redis::cmd("AUTH").arg(password).get_packed_command();
+        assert_eq!(settings.redis.login()[0].get_packed_command(), auth, "{content:?}");
     }
     for content in [&b""[..], b"\n", &[0xff], &[b'x'; 5000]] {
         let written = file("");

@@ -70,6 +70,21 @@ impl Heartbeat {
     }
 }
 
+impl Heartbeat {
+    /// Waits for `future`, and counts the waiting as a sign of life: for something that may rightly take for ever, such as work to come.
+    pub async fn while_waiting<F: Future>(&self, future: F) -> F::Output {
+        tokio::pin!(future);
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut future => return output,
+                _ = ticks.tick() => self.beat(),
+            }
+        }
+    }
+}
+
 fn millis_since(origin: Instant, now: Instant) -> u64 {
     u64::try_from(now.saturating_duration_since(origin).as_millis()).unwrap_or(u64::MAX)
 }

@@ -32,6 +32,12 @@ pub trait Happening {
 #[error("the metrics cannot be set up: {0}")]
 pub struct TelemetryError(#[from] BuildError);
 
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Telemetry")
+    }
+}
+
 impl Telemetry {
     /// Meters at their start: counters at 0, and what nobody has measured yet unknown.
     pub fn new() -> Result<Self, TelemetryError> {

@@ -19,7 +19,7 @@ pub use failure::{DeadLettered, EventFailed, HandlerAway, HandlerBack, HandlerPa
 pub use process::{Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, Stopped, TaskFailed, TaskStarted};
 pub use recovery::{ConsumersRemoved, EntriesLost, EntriesReclaimed, HandedBack, LeaseLost, LeasesRenewed};
 pub use road::{AckMissed, BatchHandled, DeliveryDropped, EntriesRead, EventsSettled, Source};
-pub use server::{GroupCreated, Reconnected, RedisAway, RedisBack, RedisConnected};
+pub use server::{GroupCreated, ReadingBlocked, ReadingResumed, Reconnected, RedisAway, RedisBack, RedisConnected};
 pub use trim::{TrimBlocked, TrimUnblocked, Trimmed};
 
 /// A duration as a person reads it: whole milliseconds.

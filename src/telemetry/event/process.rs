@@ -50,10 +50,6 @@ pub struct PhaseChanged {
 /// The daemon has stopped.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopped {
-    /// Entries handed back unfinished.
-    pub handed_back: usize,
-    /// Entries that were abandoned and stay pending.
-    pub abandoned: usize,
     /// From the signal until now.
     pub took: Duration,
 }
@@ -133,8 +129,7 @@ impl Happening for PhaseChanged {
 
 impl Happening for Stopped {
     fn tell(self, _: &Meters) {
-        let Self { handed_back, abandoned, took } = self;
-        info!(handed_back, abandoned, took = ?millis(took), "stopped");
+        info!(took = ?millis(self.took), "stopped");
     }
 }
 

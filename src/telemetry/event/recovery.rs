@@ -26,11 +26,9 @@ pub struct LeaseLost {
     pub entry: EntryId,
 }
 
-/// Entries were taken over from a consumer that is gone.
+/// Entries were taken over from workers that are gone.
 #[derive(Debug, Clone, Copy)]
-pub struct EntriesReclaimed<'a> {
-    /// Whose they were.
-    pub from: &'a str,
+pub struct EntriesReclaimed {
     /// How many.
     pub count: usize,
 }
@@ -72,10 +70,10 @@ impl Happening for LeaseLost {
     }
 }
 
-impl Happening for EntriesReclaimed<'_> {
+impl Happening for EntriesReclaimed {
     fn tell(self, meters: &Meters) {
         meters.entries_reclaimed.increment(self.count as u64);
-        info!(from = self.from, count = self.count, "took over entries of a consumer that is gone");
+        info!(count = self.count, "took over entries of workers that are gone");
     }
 }
 

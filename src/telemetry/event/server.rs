@@ -48,6 +48,20 @@ pub struct GroupCreated {
     pub lost: bool,
 }
 
+/// Reading new entries does not work. Told once, when it begins.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadingBlocked<'a> {
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// Reading new entries works again.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadingResumed {
+    /// How long it did not.
+    pub after: Duration,
+}
+
 impl Happening for RedisConnected<'_> {
     fn tell(self, meters: &Meters) {
         meters.redis_up.set(1);
@@ -86,5 +100,17 @@ impl Happening for GroupCreated {
         } else {
             info!(at = self.at, "made the consumer group");
         }
+    }
+}
+
+impl Happening for ReadingBlocked<'_> {
+    fn tell(self, _: &Meters) {
+        warn!(reason = self.reason, "new entries cannot be read; trying again");
+    }
+}
+
+impl Happening for ReadingResumed {
+    fn tell(self, _: &Meters) {
+        info!(after = ?millis(self.after), "new entries are read again");
     }
 }
