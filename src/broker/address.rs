@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 
 /// The address of a Redis server and the credentials for it.
@@ -38,9 +38,28 @@ impl Address {
         self.info.redis_settings().password().is_some()
     }
 
-    /// What the client library needs, with the credentials.
-    pub(crate) fn connection_info(&self) -> ConnectionInfo {
-        self.info.clone()
+    /// What the client library needs to find the server; the credentials are presented by [`Address::login`].
+    pub(super) fn without_credentials(&self) -> ConnectionInfo {
+        self.info
+            .clone()
+            .set_redis_settings(RedisConnectionInfo::default().set_lib_name("orderd", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// The commands that a new connection has to begin with.
+    pub(crate) fn login(&self) -> Vec<Cmd> {
+        let settings = self.info.redis_settings();
+        let mut commands = Vec::new();
+        if let Some(password) = settings.password() {
+            let mut auth = redis::cmd("AUTH");
+            if let Some(user) = settings.username() {
+                auth.arg(user);
+            }
+            commands.push(auth.arg(password).to_owned());
+        }
+        if settings.db() != 0 {
+            commands.push(redis::cmd("SELECT").arg(settings.db()).to_owned());
+        }
+        commands
     }
 }
 

@@ -1,8 +1,11 @@
 //! The consumer group.
 //!
-//! Owns: where a new group starts.
-//! Never: `$` after the first start; an id above the stream's last one.
+//! Owns: making it, at the start of the service and after it was lost.
+//! Never: `$` after the first start; an id above the stream's last one, for Redis takes it and silently skips all below.
 
+use super::Broker;
+use super::error::{BrokerError, Trouble};
+use super::reply;
 use crate::domain::id::EntryId;
 
 /// Where a group starts that does not exist yet.
@@ -14,4 +17,64 @@ pub enum Start {
     New,
     /// After this entry.
     After(EntryId),
+}
+
+/// What came of making sure that the group exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ensured {
+    /// It was there.
+    Existing,
+    /// It was made; entries above this id will be delivered (`None`: those that are added from now on).
+    Created(Option<EntryId>),
+}
+
+impl Broker {
+    /// Makes the group, and the stream with it, where they do not exist.
+    pub async fn ensure_group(&self, start: Start) -> Result<Ensured, BrokerError> {
+        let after = match start {
+            Start::Beginning => Some(EntryId::MIN),
+            Start::New => None,
+            Start::After(id) => Some(id.min(self.last_id().await?)),
+        };
+        self.create_group(after).await
+    }
+
+    /// Makes a group that was lost: where everything below is known to be settled, else at the beginning. What the ledger has
+    /// applied already is recognised there.
+    pub async fn restore_group(&self) -> Result<Ensured, BrokerError> {
+        let watermark: Option<String> =
+            self.commands.query("reading the watermark", redis::cmd("GET").arg(self.keys.watermark())).await?;
+        let watermark = watermark.and_then(|text| text.parse().ok()).unwrap_or(EntryId::MIN);
+        // A watermark above the stream's last id is of another life of the stream: its ids began again.
+        let after = if watermark > self.last_id().await? { EntryId::MIN } else { watermark };
+        self.create_group(Some(after)).await
+    }
+
+    async fn create_group(&self, after: Option<EntryId>) -> Result<Ensured, BrokerError> {
+        let id = after.map_or_else(|| "$".to_owned(), |id| id.to_string());
+        let mut create = redis::cmd("XGROUP");
+        create.arg("CREATE").arg(self.keys.stream.as_str()).arg(self.keys.group.as_str()).arg(id).arg("MKSTREAM");
+        match self.commands.query::<()>("creating the group", &create).await {
+            Ok(()) => Ok(Ensured::Created(after)),
+            Err(BrokerError { trouble: Trouble::Refused(text), .. }) if text.starts_with("BUSYGROUP") => {
+                Ok(Ensured::Existing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The largest id that the stream ever gave out; the smallest there is where there is no stream.
+    async fn last_id(&self) -> Result<EntryId, BrokerError> {
+        const OPERATION: &str = "looking at the stream";
+        let info =
+            self.commands.query(OPERATION, redis::cmd("XINFO").arg("STREAM").arg(self.keys.stream.as_str())).await;
+        match info {
+            Ok(info) => reply::pairs(info)
+                .find(|(name, _)| name == "last-generated-id")
+                .and_then(|(_, value)| reply::entry_id(&value))
+                .ok_or_else(|| BrokerError::reply(OPERATION)),
+            Err(BrokerError { trouble: Trouble::GroupGone(_), .. }) => Ok(EntryId::MIN),
+            Err(error) => Err(error),
+        }
+    }
 }

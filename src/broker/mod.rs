@@ -1,7 +1,59 @@
 //! Everything that speaks Redis.
 //!
 //! Owns: connections, commands, scripts, replies, and the meaning of error replies. The only folder that names the `redis` crate.
-//! Never: what an event means or what is to be done with it.
+//! Never: what an event means or what is to be done with it; a command repeated by itself.
+
+use std::sync::Arc;
+
+use self::connect::{Commands, Connector};
+use self::keys::Keys;
+use self::scripts::Scripts;
 
 pub mod address;
+pub mod claim;
+pub mod connect;
+pub mod delivery;
+pub mod error;
 pub mod group;
+pub mod hold;
+pub mod keys;
+pub mod name;
+pub mod publish;
+pub mod read;
+mod reply;
+mod scripts;
+pub mod settle;
+pub mod survey;
+pub mod trim;
+
+/// One stream and one group on one server, over a connection that all short commands share. Reading has connections of its own:
+/// [`read::Reader`].
+#[derive(Debug)]
+pub struct Broker {
+    connector: Arc<Connector>,
+    commands: Commands,
+    keys: Keys,
+    scripts: Scripts,
+}
+
+impl Broker {
+    /// A broker for the stream and the group of `keys`. Connects when it is first used.
+    pub fn new(connector: Arc<Connector>, keys: Keys) -> Self {
+        Self { commands: Commands::new(Arc::clone(&connector)), connector, keys, scripts: Scripts::new() }
+    }
+
+    /// The stream, the group, and the keys beside them.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The connector behind it.
+    pub fn connector(&self) -> &Arc<Connector> {
+        &self.connector
+    }
+
+    /// Asks the server for a sign of life.
+    pub async fn ping(&self) -> Result<(), error::BrokerError> {
+        self.commands.query("asking for a sign of life", &redis::cmd("PING")).await
+    }
+}

@@ -1,0 +1,152 @@
+//! Taking entries up that somebody else, or an earlier life of ours, was handed and did not settle.
+//!
+//! Owns: going through a consumer's own pending list, and taking over from workers that are gone.
+//! Never: the delivery count. It stays as it is until a try really begins (`hold`), so that being in the hand of a dying worker's
+//! rescuer is no crash.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::Broker;
+use super::delivery::{Delivery, Origin, Places, Received};
+use super::error::BrokerError;
+use super::read::millis;
+use super::reply;
+use crate::domain::entry::{Entry, Field};
+use crate::domain::id::{ConsumerName, EntryId};
+use crate::domain::retry::RetryRecord;
+
+/// Entries found pending, with what is needed to go on with them.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that can be handled, in the order of the stream. Without deliveries yet: see [`Pending::accept`].
+    pub pending: Vec<Pending>,
+    /// Those that were deleted from the stream; they are settled, and lost.
+    pub gone: Vec<EntryId>,
+    /// How many entries were looked at.
+    pub seen: usize,
+}
+
+/// An entry that is pending under one of our names.
+#[derive(Debug)]
+pub struct Pending {
+    /// What it says.
+    pub entry: Entry,
+    deliveries: u32,
+    record: Option<RetryRecord>,
+}
+
+/// What one step of a sweep found.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The entries that are ours now.
+    pub found: Found,
+    /// Where the next step begins.
+    pub cursor: EntryId,
+}
+
+impl Found {
+    /// The largest id that was looked at.
+    pub fn last(&self) -> Option<EntryId> {
+        self.pending.iter().map(|pending| pending.entry.id).chain(self.gone.iter().copied()).max()
+    }
+}
+
+impl Pending {
+    /// Makes it a delivery. `origin` says whether an earlier holder may have died of it.
+    pub fn accept(self, consumer: &ConsumerName, origin: Origin, places: &mut Places) -> Option<Received> {
+        let place = places.next()?;
+        let delivery = Delivery::new(self.entry.id, consumer.clone(), self.deliveries, origin, place);
+        Some(Received { delivery, entry: self.entry, record: self.record })
+    }
+}
+
+impl Broker {
+    /// A page of what `consumer` has pending, from `lowest` on, at most `most` entries.
+    pub async fn own_pending(
+        &self,
+        consumer: &ConsumerName,
+        lowest: EntryId,
+        most: usize,
+    ) -> Result<Found, BrokerError> {
+        const OPERATION: &str = "going through the own pending list";
+        let mut own = self.scripts.own.key(self.keys.stream.as_str());
+        own.key(self.keys.retry()).arg(self.keys.group.as_str()).arg(consumer.as_str());
+        own.arg(lowest.to_string()).arg(most);
+        let reply: Value = self.commands.script(OPERATION, &own).await?;
+        found(reply).ok_or_else(|| BrokerError::reply(OPERATION))
+    }
+
+    /// One step of a sweep: takes over at most `most` entries that have been idle for `idle`, beginning at `cursor`. Looks at no more
+    /// than ten times as many.
+    pub async fn claim(
+        &self,
+        consumer: &ConsumerName,
+        idle: Duration,
+        cursor: EntryId,
+        most: usize,
+    ) -> Result<Claimed, BrokerError> {
+        const OPERATION: &str = "taking over from dead workers";
+        let mut claim = self.scripts.claim.key(self.keys.stream.as_str());
+        claim.key(self.keys.retry()).arg(self.keys.group.as_str()).arg(consumer.as_str());
+        claim.arg(millis(idle)).arg(cursor.to_string()).arg(most);
+        let reply: Value = self.commands.script(OPERATION, &claim).await?;
+        claimed(reply).ok_or_else(|| BrokerError::reply(OPERATION))
+    }
+}
+
+fn claimed(reply: Value) -> Option<Claimed> {
+    let mut parts = reply::array(reply)?.into_iter();
+    let cursor = reply::entry_id(&parts.next()?)?;
+    let mut found = found(parts.next()?)?;
+    let deleted = reply::array(parts.next()?)?;
+    found.gone.extend(deleted.iter().filter_map(reply::entry_id));
+    Some(Claimed { found, cursor })
+}
+
+fn found(reply: Value) -> Option<Found> {
+    let entries = reply::array(reply)?;
+    let mut found = Found { seen: entries.len(), ..Found::default() };
+    for entry in entries {
+        let mut parts = reply::array(entry)?.into_iter();
+        let id = reply::entry_id(&parts.next()?)?;
+        let deliveries = u32::try_from(reply::number(&parts.next()?)?).unwrap_or(u32::MAX);
+        let fields: Option<Vec<Field>> = match parts.next() {
+            Some(Value::Nil) | None => None,
+            Some(fields) => Some(reply::fields(fields)?),
+        };
+        let record = parts.next().and_then(reply::text).as_deref().and_then(read_record);
+        match fields {
+            Some(fields) => found.pending.push(Pending { entry: Entry { id, fields }, deliveries, record }),
+            None => found.gone.push(id),
+        }
+    }
+    Some(found)
+}
+
+/// A retry record as it stands in the hash: `<failures> <due> <error>`.
+pub(super) fn write_record(record: &RetryRecord) -> String {
+    let RetryRecord { failures, due_ms, error } = record;
+    format!("{failures} {due_ms} {error}")
+}
+
+fn read_record(text: &str) -> Option<RetryRecord> {
+    let mut parts = text.splitn(3, ' ');
+    let failures = parts.next()?.parse().ok()?;
+    let due_ms = parts.next()?.parse().ok()?;
+    Some(RetryRecord { failures, due_ms, error: parts.next().unwrap_or_default().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_record_is_read_as_it_was_written() {
+        let record =
+            RetryRecord { failures: 3, due_ms: 1_700_000_000_000, error: "too early: not paid yet".to_owned() };
+        assert_eq!(read_record(&write_record(&record)), Some(record));
+        assert_eq!(read_record("nonsense"), None);
+    }
+}

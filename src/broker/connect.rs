@@ -1,0 +1,240 @@
+//! Connections.
+//!
+//! Owns: opening them (name, credentials, socket settings), the one that all short commands share, and knowing whether Redis is there.
+//! Never: a blocking read on the shared connection; a command sent twice by itself (who asked decides that, for not every command
+//! may be repeated).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ScriptInvocation, Value};
+use tokio::sync::{Mutex, watch};
+
+use super::address::Address;
+use super::error::{BrokerError, Trouble};
+use crate::telemetry::Telemetry;
+use crate::telemetry::event::{Reconnected, RedisAway, RedisBack};
+
+/// How long opening a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a command on the shared connection may take. No command there blocks.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A peer that does not acknowledge what was sent to it for so long is taken for dead.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens connections to one server, and knows whether that works.
+#[derive(Debug)]
+pub struct Connector {
+    address: Address,
+    client: redis::Client,
+    name: String,
+    availability: watch::Sender<Availability>,
+    telemetry: Telemetry,
+}
+
+/// Whether Redis is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Availability {
+    /// Nobody has asked yet.
+    Unknown,
+    /// The last word was good.
+    Up,
+    /// Since then it is away, for this reason.
+    Away {
+        /// Since when.
+        since: Instant,
+        /// Why, in the words of the first failure.
+        reason: String,
+    },
+}
+
+/// A connection for one purpose.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) connection: MultiplexedConnection,
+    /// What the server calls it; `CLIENT UNBLOCK` takes this.
+    pub(super) id: i64,
+}
+
+impl Connector {
+    /// A connector to `address`. Its connections show as `orderd:<instance>:<role>` in `CLIENT LIST`.
+    pub fn new(address: Address, instance: &str, telemetry: Telemetry) -> Result<Self, BrokerError> {
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(15))
+            .with_interval(Duration::from_secs(5))
+            .with_retries(3);
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(USER_TIMEOUT);
+        let client = redis::Client::open(address.without_credentials().set_tcp_settings(tcp))
+            .map_err(|error| BrokerError::new("reading the address", &error))?;
+        let (availability, _) = watch::channel(Availability::Unknown);
+        // A space would end the name.
+        let name = format!("orderd:{}", instance.replace(|c: char| !c.is_ascii_graphic(), "-"));
+        Ok(Self { address, client, name, availability, telemetry })
+    }
+
+    /// Where it connects to.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Follows whether Redis is there.
+    pub fn availability(&self) -> watch::Receiver<Availability> {
+        self.availability.subscribe()
+    }
+
+    /// Opens a connection. The library's own set-up reports a wrong password without the server's word for it, so the
+    /// credentials are presented here.
+    pub(super) async fn open(
+        &self,
+        role: &'static str,
+        response_timeout: Option<Duration>,
+    ) -> Result<Opened, BrokerError> {
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.open_untimed(role, response_timeout)).await;
+        let opened = opened.unwrap_or_else(|_| Err(BrokerError::timed_out("connecting")));
+        self.note(opened.as_ref().err());
+        opened
+    }
+
+    async fn open_untimed(&self, role: &str, response_timeout: Option<Duration>) -> Result<Opened, BrokerError> {
+        let failed = |error: &redis::RedisError| BrokerError::new("connecting", error);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(response_timeout);
+        let mut connection =
+            self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| failed(&error))?;
+        for command in self.address.login() {
+            command.query_async::<()>(&mut connection).await.map_err(|error| failed(&error))?;
+        }
+        let named = redis::cmd("CLIENT").arg("SETNAME").arg(format!("{}:{role}", self.name)).to_owned();
+        // The name is for people who look; a user without the right to set it works all the same.
+        if let Err(error) = named.query_async::<()>(&mut connection).await {
+            let error = failed(&error);
+            if !matches!(error.trouble, Trouble::NoPermission(_)) {
+                return Err(error);
+            }
+        }
+        let id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await.map_err(|error| failed(&error))?;
+        Ok(Opened { connection, id })
+    }
+
+    /// Takes note of how a command went. Says something only when that is news.
+    pub(super) fn note(&self, error: Option<&BrokerError>) {
+        let now = Instant::now();
+        let away = error.filter(|error| {
+            matches!(
+                error.trouble,
+                Trouble::Unreachable(_) | Trouble::NotReady(_) | Trouble::NotPrimary(_) | Trouble::Denied(_)
+            )
+        });
+        if away.is_none() && *self.availability.borrow() == Availability::Up {
+            return;
+        }
+        self.availability.send_if_modified(|availability| match (&*availability, away) {
+            (Availability::Away { .. }, Some(_)) => false,
+            (_, Some(error)) => {
+                let reason = error.reason();
+                self.telemetry.emit(RedisAway { reason: &reason });
+                *availability = Availability::Away { since: now, reason };
+                true
+            }
+            (before, None) => {
+                if let Availability::Away { since, .. } = before {
+                    self.telemetry.emit(RedisBack { after: now.duration_since(*since) });
+                }
+                *availability = Availability::Up;
+                true
+            }
+        });
+    }
+
+    pub(super) fn reconnected(&self, connection: &'static str) {
+        self.telemetry.emit(Reconnected { connection });
+    }
+}
+
+/// The connection that all short commands share. It is opened when it is needed, and again after it broke.
+#[derive(Debug)]
+pub(super) struct Commands {
+    connector: Arc<Connector>,
+    current: Mutex<Option<(u64, MultiplexedConnection)>>,
+    opened: AtomicU64,
+}
+
+impl Commands {
+    pub(super) fn new(connector: Arc<Connector>) -> Self {
+        Self { connector, current: Mutex::new(None), opened: AtomicU64::new(0) }
+    }
+
+    /// Sends one command.
+    pub(super) async fn query<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: &Cmd,
+    ) -> Result<T, BrokerError> {
+        let (generation, mut connection) = self.connection().await?;
+        let reply = command.query_async(&mut connection).await;
+        self.finish(operation, generation, reply).await
+    }
+
+    /// Sends several commands at once, outside of a transaction: an error of one is a value among the others.
+    pub(super) async fn pipeline(
+        &self,
+        operation: &'static str,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Value>, BrokerError> {
+        let (generation, mut connection) = self.connection().await?;
+        let reply = pipeline.query_async(&mut connection).await;
+        self.finish(operation, generation, reply).await
+    }
+
+    /// Runs a script.
+    pub(super) async fn script<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, BrokerError> {
+        let (generation, mut connection) = self.connection().await?;
+        let reply = script.invoke_async(&mut connection).await;
+        self.finish(operation, generation, reply).await
+    }
+
+    async fn connection(&self) -> Result<(u64, MultiplexedConnection), BrokerError> {
+        let mut current = self.current.lock().await;
+        if let Some((generation, connection)) = &*current {
+            return Ok((*generation, connection.clone()));
+        }
+        let opened = self.connector.open("commands", Some(RESPONSE_TIMEOUT)).await?;
+        let generation = self.opened.fetch_add(1, Ordering::Relaxed);
+        if generation > 0 {
+            self.connector.reconnected("commands");
+        }
+        *current = Some((generation, opened.connection.clone()));
+        Ok((generation, opened.connection))
+    }
+
+    async fn finish<T>(
+        &self,
+        operation: &'static str,
+        generation: u64,
+        reply: redis::RedisResult<T>,
+    ) -> Result<T, BrokerError> {
+        let reply = reply.map_err(|error| BrokerError::new(operation, &error));
+        if let Err(error) = &reply
+            && error.breaks_connection()
+        {
+            let mut current = self.current.lock().await;
+            if current.as_ref().is_some_and(|(of, _)| *of == generation) {
+                *current = None;
+            }
+            // Whether Redis is away shows when the next connection is opened.
+            if matches!(error.trouble, Trouble::Unreachable(_) | Trouble::Reply) {
+                return reply;
+            }
+        }
+        self.connector.note(reply.as_ref().err());
+        reply
+    }
+}

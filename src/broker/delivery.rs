@@ -1,0 +1,189 @@
+//! A delivery: the duty to settle one entry.
+//!
+//! Owns: the window of what may be in hand, and the proof that an entry is. Only the broker makes a [`Delivery`], and only settling
+//! consumes it; one that is dropped is counted, and its entry stays pending.
+//! Never: the entry's content, which travels beside it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::domain::entry::Entry;
+use crate::domain::id::{ConsumerName, EntryId};
+use crate::domain::retry::RetryRecord;
+use crate::telemetry::Telemetry;
+use crate::telemetry::event::DeliveryDropped;
+
+/// An entry that came with a delivery.
+#[derive(Debug)]
+pub struct Received {
+    /// The duty to settle it.
+    pub delivery: Delivery,
+    /// What it says.
+    pub entry: Entry,
+    /// What is known of earlier failures, if it was taken over from a worker that is gone.
+    pub record: Option<RetryRecord>,
+}
+
+/// The duty to settle one entry. It holds a place in the [`Window`] until it is settled or dropped.
+#[must_use = "an entry that is not settled stays pending until somebody takes it over"]
+#[derive(Debug)]
+pub struct Delivery {
+    id: EntryId,
+    consumer: ConsumerName,
+    deliveries: u32,
+    origin: Origin,
+    since: Instant,
+    place: Option<Arc<Window>>,
+}
+
+/// How an entry came into our hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Read from the stream by us, in this life.
+    Read,
+    /// Taken over, from a worker that is gone or from our own earlier life.
+    TakenUp,
+}
+
+impl Delivery {
+    pub(super) fn new(id: EntryId, consumer: ConsumerName, deliveries: u32, origin: Origin, place: Place) -> Self {
+        Self { id, consumer, deliveries, origin, since: Instant::now(), place: Some(place.0) }
+    }
+
+    /// The entry.
+    pub fn id(&self) -> EntryId {
+        self.id
+    }
+
+    /// The consumer under whose name it is pending.
+    pub fn consumer(&self) -> &ConsumerName {
+        &self.consumer
+    }
+
+    /// How many times it was handed out so far, as Redis counts.
+    pub fn deliveries(&self) -> u32 {
+        self.deliveries
+    }
+
+    /// How it came into our hands.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Since when we have it.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// A try of an entry that was taken up begins now, and Redis has been told so.
+    pub(super) fn begun(&mut self) {
+        self.origin = Origin::Read;
+        self.deliveries = self.deliveries.saturating_add(1);
+    }
+
+    /// The entry is settled: gives the place back without a word.
+    pub(super) fn close(mut self) {
+        if let Some(window) = self.place.take() {
+            window.give_back(1);
+        }
+    }
+
+    /// Lets go of the entry on purpose: it stays pending, or is somebody else's by now.
+    pub fn let_go(self) {
+        self.close();
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(window) = self.place.take() {
+            window.telemetry.emit(DeliveryDropped { entry: self.id });
+            window.give_back(1);
+        }
+    }
+}
+
+/// How many entries may be in hand at once, over all consumers of this process.
+#[derive(Debug)]
+pub struct Window {
+    size: usize,
+    free: AtomicUsize,
+    freed: Notify,
+    telemetry: Telemetry,
+}
+
+/// Free places, taken out of the window; those that are not used go back when this is dropped.
+#[derive(Debug)]
+pub struct Places {
+    window: Arc<Window>,
+    count: usize,
+}
+
+/// One place in the window.
+#[derive(Debug)]
+pub struct Place(Arc<Window>);
+
+impl Window {
+    /// A window of `size` places, all of them free.
+    pub fn new(size: usize, telemetry: Telemetry) -> Arc<Self> {
+        Arc::new(Self { size, free: AtomicUsize::new(size), freed: Notify::new(), telemetry })
+    }
+
+    /// Waits until there is a free place, and takes as many as there are, up to `most`. May be dropped at any time.
+    pub async fn take(self: &Arc<Self>, most: usize) -> Places {
+        loop {
+            let freed = self.freed.notified();
+            if let Some(places) = self.try_take(most) {
+                return places;
+            }
+            freed.await;
+        }
+    }
+
+    /// Takes as many free places as there are, up to `most`; `None` when there is none.
+    pub fn try_take(self: &Arc<Self>, most: usize) -> Option<Places> {
+        let take = |free: usize| (free > 0 && most > 0).then(|| free - free.min(most));
+        let free = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
+        Some(Places { window: Arc::clone(self), count: free.min(most) })
+    }
+
+    /// How many entries are in hand, or about to be.
+    pub fn in_hand(&self) -> usize {
+        self.size.saturating_sub(self.free.load(Ordering::Acquire))
+    }
+
+    /// How many places there are.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    fn give_back(&self, count: usize) {
+        // Who waits is woken only when there was nothing before: nobody waits while there is a free place.
+        if self.free.fetch_add(count, Ordering::AcqRel) == 0 {
+            self.freed.notify_waiters();
+        }
+    }
+}
+
+impl Places {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn next(&mut self) -> Option<Place> {
+        self.count = self.count.checked_sub(1)?;
+        Some(Place(Arc::clone(&self.window)))
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.window.give_back(self.count);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What a failed command means.
+//!
+//! Owns: the table from error replies to what is to be done, matched on the reply's first word alone, since servers differ in the rest.
+//! Never: the client library's own text for a reply it could not parse, for that text holds the payload.
+
+use std::io;
+
+use redis::{ErrorKind, RedisError};
+
+/// A command that failed: what was being done, and what is the matter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}: {trouble}")]
+pub struct BrokerError {
+    /// What was being done, such as `reading new entries`.
+    pub operation: &'static str,
+    /// What is the matter.
+    pub trouble: Trouble,
+}
+
+/// What is the matter, by what is to be done about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The connection is gone, or no answer came in time: connect again. Whether the command was carried out is not known.
+    #[error("Redis cannot be reached ({0})")]
+    Unreachable(String),
+    /// The server is there and cannot work now: wait. The word is its own.
+    #[error("Redis is not ready: {0}")]
+    NotReady(String),
+    /// This server is no primary any more: connect again, to whoever is.
+    #[error("this Redis is not the primary any more: {0}")]
+    NotPrimary(String),
+    /// Memory is used up: reading, acknowledging and trimming go on, adding does not.
+    #[error("Redis is out of memory: {0}")]
+    OutOfMemory(String),
+    /// The group, or the whole stream, is gone: make it again.
+    #[error("the stream or its group is gone: {0}")]
+    GroupGone(String),
+    /// The user or the password is wrong.
+    #[error("Redis refuses the login: {0}")]
+    Denied(String),
+    /// The login is right, and a right is missing.
+    #[error("a right is missing: {0}")]
+    NoPermission(String),
+    /// The key holds something that is no stream.
+    #[error("the key holds something else than a stream: {0}")]
+    WrongType(String),
+    /// Another error reply.
+    #[error("Redis answered: {0}")]
+    Refused(String),
+    /// A reply of a shape that this command does not have.
+    #[error("a reply of an unknown shape")]
+    Reply,
+}
+
+/// Error replies that pass by themselves (`redis-facts` B; Redis documentation, "Redis serialization protocol", simple errors).
+const NOT_READY: [&str; 7] = ["LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS", "MISCONF"];
+
+impl BrokerError {
+    pub(crate) fn new(operation: &'static str, error: &RedisError) -> Self {
+        Self { operation, trouble: Trouble::of(error) }
+    }
+
+    pub(crate) fn reply(operation: &'static str) -> Self {
+        Self { operation, trouble: Trouble::Reply }
+    }
+
+    pub(crate) fn timed_out(operation: &'static str) -> Self {
+        Self { operation, trouble: Trouble::Unreachable("no answer in time".to_owned()) }
+    }
+
+    /// Whether the connection that this came over is of no more use.
+    pub(crate) fn breaks_connection(&self) -> bool {
+        matches!(self.trouble, Trouble::Unreachable(_) | Trouble::NotPrimary(_) | Trouble::Reply)
+    }
+
+    /// The reason in few words, for readiness and the log.
+    pub fn reason(&self) -> String {
+        self.trouble.to_string()
+    }
+}
+
+impl Trouble {
+    fn of(error: &RedisError) -> Self {
+        match error.kind() {
+            ErrorKind::Io => Self::Unreachable(io_reason(error)),
+            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::Reply,
+            ErrorKind::AuthenticationFailed => Self::Denied("the password is wrong".to_owned()),
+            _ => match error.code() {
+                Some(code) => Self::of_reply(code, error.detail().unwrap_or_default()),
+                None => Self::Refused(error.category().to_owned()),
+            },
+        }
+    }
+
+    fn of_reply(code: &str, detail: &str) -> Self {
+        let text = format!("{code} {detail}").trim_end().to_owned();
+        match code {
+            "NOGROUP" => Self::GroupGone(text),
+            // A blocked read that ends by force: on a change of role the connection is closed, too; else the key went away.
+            "UNBLOCKED" if detail.contains("instance state") => Self::NotPrimary(text),
+            "UNBLOCKED" => Self::GroupGone(text),
+            "ERR" if detail.starts_with("no such key") => Self::GroupGone(text),
+            "ERR" if detail.starts_with("max number of clients") => Self::NotReady(text),
+            "READONLY" | "MOVED" | "ASK" => Self::NotPrimary(text),
+            "OOM" => Self::OutOfMemory(text),
+            "WRONGTYPE" => Self::WrongType(text),
+            "NOAUTH" | "WRONGPASS" => Self::Denied(text),
+            "NOPERM" => Self::NoPermission(text),
+            code if NOT_READY.contains(&code) => Self::NotReady(text),
+            _ => Self::Refused(text),
+        }
+    }
+}
+
+fn io_reason(error: &RedisError) -> String {
+    use std::error::Error as _;
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    if error.is_connection_refusal() {
+        return "connection refused".to_owned();
+    }
+    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    cause.map_or_else(|| "connection lost".to_owned(), |cause| format!("connection lost: {}", cause.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_told_apart_by_their_first_word() {
+        let of = |reply: &str| {
+            let (code, detail) = reply.split_once(' ').unwrap();
+            Trouble::of(&redis::make_extension_error(code.to_owned(), Some(detail.to_owned())))
+        };
+        assert!(matches!(of("NOGROUP No such key 's' or consumer group 'g'"), Trouble::GroupGone(_)));
+        assert!(matches!(of("UNBLOCKED the stream key no longer exists"), Trouble::GroupGone(_)));
+        assert!(matches!(
+            of("UNBLOCKED force unblock from blocking operation, instance state changed"),
+            Trouble::NotPrimary(_)
+        ));
+        assert!(matches!(of("READONLY You can't write against a read only replica."), Trouble::NotPrimary(_)));
+        assert!(matches!(of("LOADING Valkey is loading the dataset in memory"), Trouble::NotReady(_)));
+        assert!(matches!(of("MISCONF Errors writing to disk"), Trouble::NotReady(_)));
+        assert!(matches!(of("OOM command not allowed"), Trouble::OutOfMemory(_)));
+        assert!(matches!(of("NOPERM this user has no permissions"), Trouble::NoPermission(_)));
+        assert!(matches!(of("WRONGTYPE Operation against a key"), Trouble::WrongType(_)));
+        assert!(matches!(of("ERR max number of clients reached"), Trouble::NotReady(_)));
+        assert!(matches!(of("ERR syntax error"), Trouble::Refused(_)));
+    }
+
+    #[test]
+    fn only_what_says_nothing_of_the_connection_keeps_it() {
+        let error = |trouble| BrokerError { operation: "testing", trouble };
+        assert!(error(Trouble::Unreachable(String::new())).breaks_connection());
+        assert!(error(Trouble::NotPrimary(String::new())).breaks_connection());
+        assert!(error(Trouble::Reply).breaks_connection());
+        assert!(!error(Trouble::NotReady(String::new())).breaks_connection());
+        assert!(!error(Trouble::OutOfMemory(String::new())).breaks_connection());
+    }
+}

@@ -1,0 +1,91 @@
+//! Names.
+//!
+//! Owns: the lock that makes an instance's name its own, and removing consumers that are gone.
+//! Never: a consumer removed while it has anything pending.
+
+use std::time::Duration;
+
+use super::Broker;
+use super::error::BrokerError;
+use super::read::millis;
+use super::reply;
+use crate::domain::id::ConsumerName;
+
+/// How long a name stays locked after the last sign of life of whoever has it.
+pub const LOCK_TIME: Duration = Duration::from_secs(10);
+
+/// The names that are tried, one after the other, before the worker gives up: `web`, `web.2`, …
+const MOST_SUFFIXES: u32 = 1000;
+
+/// A consumer of the group, as the server has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerInfo {
+    /// Its name.
+    pub name: ConsumerName,
+    /// How many entries it has pending.
+    pub pending: u64,
+    /// How long ago it last did something.
+    pub idle: Duration,
+}
+
+impl Broker {
+    /// Takes the first free name of `wanted`, `wanted.2`, `wanted.3`, …, and locks it with `token`. `None` when every one is taken.
+    pub async fn lock_name(&self, wanted: &str, token: &str) -> Result<Option<String>, BrokerError> {
+        for n in 1..=MOST_SUFFIXES {
+            let name = if n == 1 { wanted.to_owned() } else { format!("{wanted}.{n}") };
+            if self.renew_name(&name, token).await? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Renews the lock on `name`, or takes it where it is free. `false` when somebody else has it.
+    pub async fn renew_name(&self, name: &str, token: &str) -> Result<bool, BrokerError> {
+        let mut lock = self.scripts.lock.key(self.keys.instance(name));
+        lock.arg(token).arg(millis(LOCK_TIME));
+        self.commands.script("locking the name", &lock).await
+    }
+
+    /// Gives the lock on `name` up.
+    pub async fn release_name(&self, name: &str, token: &str) -> Result<(), BrokerError> {
+        let mut lock = self.scripts.lock.key(self.keys.instance(name));
+        lock.arg(token).arg(0);
+        self.commands.script::<bool>("giving the name up", &lock).await.map(|_| ())
+    }
+
+    /// Whether a process of this name is alive.
+    pub async fn is_name_locked(&self, name: &str) -> Result<bool, BrokerError> {
+        self.commands.query("looking at a name", redis::cmd("EXISTS").arg(self.keys.instance(name))).await
+    }
+
+    /// Removes a consumer that has nothing pending, in one step. `false` when it has, or does not exist.
+    pub async fn remove_consumer(&self, consumer: &ConsumerName) -> Result<bool, BrokerError> {
+        let mut remove = self.scripts.remove.key(self.keys.stream.as_str());
+        remove.arg(self.keys.group.as_str()).arg(consumer.as_str());
+        self.commands.script("removing a consumer", &remove).await
+    }
+
+    /// The consumers of the group.
+    pub async fn consumers(&self) -> Result<Vec<ConsumerInfo>, BrokerError> {
+        const OPERATION: &str = "listing consumers";
+        let mut list = redis::cmd("XINFO");
+        list.arg("CONSUMERS").arg(self.keys.stream.as_str()).arg(self.keys.group.as_str());
+        let rows = reply::array(self.commands.query(OPERATION, &list).await?);
+        rows.ok_or_else(|| BrokerError::reply(OPERATION))
+            .map(|rows| rows.into_iter().filter_map(consumer_info).collect())
+    }
+}
+
+fn consumer_info(row: redis::Value) -> Option<ConsumerInfo> {
+    let (mut name, mut pending, mut idle) = (None, None, None);
+    for (field, value) in reply::pairs(row) {
+        match field.as_str() {
+            "name" => name = reply::text(value).map(ConsumerName::from),
+            "pending" => pending = reply::number(&value),
+            "idle" => idle = reply::number(&value).map(Duration::from_millis),
+            _ => {}
+        }
+    }
+    Some(ConsumerInfo { name: name?, pending: pending?, idle: idle? })
+}

@@ -1,0 +1,42 @@
+//! The scripts that run inside Redis: what has to be one step.
+//!
+//! Owns: their texts, each in a file of its own under `script/`, with its arguments and its answer in its head.
+//! Never: a script on the road of every event; they serve what is rare.
+
+use redis::Script;
+
+/// The scripts, ready to be called.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    /// Adds a dead letter and acknowledges.
+    pub(super) bury: Script,
+    /// Takes over what others left.
+    pub(super) claim: Script,
+    /// Lists what a consumer has pending.
+    pub(super) own: Script,
+    /// Renews, begins or hands back what is held.
+    pub(super) hold: Script,
+    /// Parks a failed entry with its retry record.
+    pub(super) park: Script,
+    /// Cuts what no group needs.
+    pub(super) trim: Script,
+    /// Removes a consumer that has nothing pending.
+    pub(super) remove: Script,
+    /// Renews or gives up the lock on a name.
+    pub(super) lock: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            bury: Script::new(include_str!("script/bury.lua")),
+            claim: Script::new(include_str!("script/claim.lua")),
+            own: Script::new(include_str!("script/own.lua")),
+            hold: Script::new(include_str!("script/hold.lua")),
+            park: Script::new(include_str!("script/park.lua")),
+            trim: Script::new(include_str!("script/trim.lua")),
+            remove: Script::new(include_str!("script/remove.lua")),
+            lock: Script::new(include_str!("script/lock.lua")),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Settling: the end of an entry's road.
+//!
+//! Owns: acknowledging, burying and parking. A settle that fails hands its deliveries back, so that nothing is lost because Redis is
+//! away.
+//! Never: an ack before the effect is durable (who calls says so by calling); MULTI, which is no rollback.
+
+use redis::Value;
+
+use super::Broker;
+use super::claim::write_record;
+use super::delivery::Delivery;
+use super::error::{BrokerError, Trouble};
+use super::hold::Held;
+use crate::domain::entry::{Entry, Field};
+use crate::domain::id::{ConsumerName, EntryId};
+use crate::domain::retry::{DeadReason, RetryRecord};
+
+/// The most ids in one `XACK`.
+const ACK_BATCH: usize = 1000;
+/// The most fields that a script can add in one step: Lua's `unpack` takes some 8,000 values.
+const SCRIPT_FIELDS: usize = 3_500;
+
+/// Deliveries that are settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settled {
+    /// How many.
+    pub count: usize,
+    /// How many of them Redis did not know as pending any more: somebody else has acknowledged them, or the group was made anew.
+    pub missed: usize,
+}
+
+/// What could not be settled, and why.
+#[derive(Debug)]
+pub struct Unsettled<T> {
+    /// Still to be settled.
+    pub what: T,
+    /// Why it was not.
+    pub error: BrokerError,
+}
+
+/// Why an entry becomes a dead letter, and what is known of its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obituary {
+    /// The reason.
+    pub reason: DeadReason,
+    /// The last error, for people.
+    pub error: String,
+    /// How often it failed.
+    pub failures: u32,
+    /// How many workers died with it in hand.
+    pub crashes: u32,
+    /// When it was first seen by this worker, in milliseconds since the Unix epoch.
+    pub first_seen_ms: u64,
+    /// When it was given up, in milliseconds since the Unix epoch.
+    pub dead_at_ms: u64,
+}
+
+/// What came of burying an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buried {
+    /// The dead letter is there, and the entry acknowledged.
+    Done,
+    /// The entry is not ours any more; whoever has it decides.
+    NotOurs,
+}
+
+impl Broker {
+    /// Acknowledges entries whose effect is durable. Whose they are by now does not matter: done is done.
+    pub async fn ack(&self, mut batch: Vec<Delivery>) -> Result<Settled, Unsettled<Vec<Delivery>>> {
+        let mut settled = Settled::default();
+        while !batch.is_empty() {
+            let chunk = batch.split_off(batch.len().saturating_sub(ACK_BATCH));
+            let ids = chunk.iter().map(Delivery::id);
+            match self.ack_ids(ids).await {
+                Ok(known) => {
+                    settled.count += chunk.len();
+                    settled.missed += chunk.len().saturating_sub(known);
+                    chunk.into_iter().for_each(Delivery::close);
+                }
+                Err(error) => {
+                    batch.extend(chunk);
+                    return Err(Unsettled { what: batch, error });
+                }
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Acknowledges entries that are gone from the stream: there is nothing left to handle.
+    pub async fn ack_gone(&self, ids: &[EntryId]) -> Result<(), BrokerError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.ack_ids(ids.iter().copied()).await.map(|_| ())
+    }
+
+    async fn ack_ids(&self, ids: impl Iterator<Item = EntryId>) -> Result<usize, BrokerError> {
+        let mut ack = redis::cmd("XACK");
+        ack.arg(self.keys.stream.as_str()).arg(self.keys.group.as_str());
+        for id in ids {
+            ack.arg(id.to_string());
+        }
+        self.commands.query("acknowledging", &ack).await
+    }
+
+    /// Forgets the retry records of entries that are settled.
+    pub async fn forget_records(&self, ids: &[EntryId]) -> Result<(), BrokerError> {
+        let mut forget = redis::cmd("HDEL");
+        forget.arg(self.keys.retry());
+        for id in ids {
+            forget.arg(id.to_string());
+        }
+        self.commands.query("forgetting retry records", &forget).await
+    }
+
+    /// Writes the retry record of an entry that failed, and renews its lease. `false` when it is not `consumer`'s any more.
+    pub async fn park(&self, consumer: &ConsumerName, held: Held, record: &RetryRecord) -> Result<bool, BrokerError> {
+        let mut park = self.scripts.park.key(self.keys.stream.as_str());
+        park.key(self.keys.retry()).arg(self.keys.group.as_str()).arg(consumer.as_str());
+        park.arg(held.id.to_string()).arg(held.deliveries).arg(write_record(record));
+        self.commands.script("writing a retry record", &park).await
+    }
+
+    /// Makes an entry a dead letter: its fields as they were, and beside them why.
+    pub async fn bury(
+        &self,
+        delivery: Delivery,
+        entry: &Entry,
+        obituary: &Obituary,
+    ) -> Result<Buried, Unsettled<Delivery>> {
+        let letter = self.letter(&delivery, entry, obituary);
+        let buried = if letter.len() > SCRIPT_FIELDS {
+            self.bury_in_two_steps(&delivery, &letter).await
+        } else {
+            self.bury_in_one_step(&delivery, &letter).await
+        };
+        match buried {
+            Ok(buried) => {
+                delivery.close();
+                Ok(buried)
+            }
+            Err(error) => Err(Unsettled { what: delivery, error }),
+        }
+    }
+
+    async fn bury_in_one_step(&self, delivery: &Delivery, letter: &[Field]) -> Result<Buried, BrokerError> {
+        let mut bury = self.scripts.bury.key(self.keys.stream.as_str());
+        bury.key(self.keys.dead()).key(self.keys.retry());
+        bury.arg(self.keys.group.as_str()).arg(delivery.consumer().as_str()).arg(delivery.id().to_string());
+        for (name, value) in letter {
+            bury.arg(name.as_slice()).arg(value.as_slice());
+        }
+        let done: bool = self.commands.script("adding a dead letter", &bury).await?;
+        Ok(if done { Buried::Done } else { Buried::NotOurs })
+    }
+
+    /// For an entry with more fields than a script can pass on: first the letter, then, when its reply is there, the ack. A worker that
+    /// dies in between leaves two letters of one entry, never none.
+    async fn bury_in_two_steps(&self, delivery: &Delivery, letter: &[Field]) -> Result<Buried, BrokerError> {
+        let held = [Held::from(delivery)];
+        if !self.renew(delivery.consumer(), &held).await?.is_empty() {
+            return Ok(Buried::NotOurs);
+        }
+        let mut add = redis::cmd("XADD");
+        add.arg(self.keys.dead()).arg("*");
+        for (name, value) in letter {
+            add.arg(name.as_slice()).arg(value.as_slice());
+        }
+        self.commands.query::<Value>("adding a dead letter", &add).await?;
+        self.ack_ids(std::iter::once(delivery.id())).await?;
+        Ok(Buried::Done)
+    }
+
+    fn letter(&self, delivery: &Delivery, entry: &Entry, obituary: &Obituary) -> Vec<Field> {
+        let facts = [
+            ("_id", entry.id.to_string()),
+            ("_group", self.keys.group.to_string()),
+            ("_consumer", delivery.consumer().to_string()),
+            ("_deliveries", delivery.deliveries().to_string()),
+            ("_failures", obituary.failures.to_string()),
+            ("_crashes", obituary.crashes.to_string()),
+            ("_reason", obituary.reason.as_str().to_owned()),
+            ("_error", obituary.error.clone()),
+            ("_first_seen", obituary.first_seen_ms.to_string()),
+            ("_dead_at", obituary.dead_at_ms.to_string()),
+        ];
+        let facts = facts.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value.into_bytes()));
+        entry.fields.iter().cloned().chain(facts).collect()
+    }
+}
+
+impl Trouble {
+    /// Whether only adding is impossible: what needs no new memory goes on.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::OutOfMemory(_))
+    }
+}

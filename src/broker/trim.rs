@@ -1,0 +1,67 @@
+//! Trimming.
+//!
+//! Owns: the script that surveys every group and cuts in the same step, so that no group can be made or set back in between.
+//! Never: `XTRIM` outside of it; a cut where the group that is worked for is missing.
+
+use super::Broker;
+use super::error::BrokerError;
+use super::reply;
+use crate::domain::id::GroupName;
+
+/// What one step of trimming came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trimmed {
+    /// How it ended.
+    pub state: TrimState,
+    /// Entries that were cut.
+    pub cut: u64,
+    /// Of these, entries that some group had not acknowledged.
+    pub unacknowledged: u64,
+    /// Entries that are left.
+    pub length: u64,
+    /// The group that is furthest behind.
+    pub holder: Option<GroupName>,
+}
+
+/// How a step of trimming ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrimState {
+    /// The stream is within its bound.
+    Within,
+    /// There is more to cut; the step was bounded.
+    More,
+    /// The rest that is over the bound is still needed by the group that is furthest behind.
+    Blocked,
+    /// There is no stream, or our group is missing there: nothing was touched.
+    Nothing,
+}
+
+impl Broker {
+    /// One step: keeps the newest `keep` entries, and everything that any group still needs; cuts at most `most`. With `cut_needed`,
+    /// what is over the bound goes even if a group still needs it.
+    pub async fn trim(&self, keep: u64, most: u64, cut_needed: bool) -> Result<Trimmed, BrokerError> {
+        const OPERATION: &str = "trimming the stream";
+        let mut trim = self.scripts.trim.key(self.keys.stream.as_str());
+        trim.key(self.keys.watermark()).arg(self.keys.group.as_str()).arg(keep).arg(most);
+        trim.arg(if cut_needed { "trim" } else { "keep" });
+        let reply: redis::Value = self.commands.script(OPERATION, &trim).await?;
+        trimmed(reply).ok_or_else(|| BrokerError::reply(OPERATION))
+    }
+}
+
+fn trimmed(reply: redis::Value) -> Option<Trimmed> {
+    let mut parts = reply::array(reply)?.into_iter();
+    let state = match reply::text(parts.next()?)?.as_str() {
+        "ok" => TrimState::Within,
+        "more" => TrimState::More,
+        "blocked" => TrimState::Blocked,
+        _ => TrimState::Nothing,
+    };
+    Some(Trimmed {
+        state,
+        cut: reply::number(&parts.next()?)?,
+        unacknowledged: reply::number(&parts.next()?)?,
+        length: reply::number(&parts.next()?)?,
+        holder: reply::text(parts.next()?).filter(|name| !name.is_empty()).map(GroupName::from),
+    })
+}

@@ -1,0 +1,21 @@
+//! Crash points: places where a test can make the process die as if it were killed from outside.
+//!
+//! Owns: dying on the spot, where the variable `ORDERD_CRASH_AT` names the place, in builds with the feature `crash-points`.
+//! Never: in a release: without the feature, nothing of it is compiled.
+
+/// Kills the process if `ORDERD_CRASH_AT` is this place. `PLACE:0.1` does so one time in ten.
+#[cfg(feature = "crash-points")]
+pub fn point(place: &str) {
+    let Ok(wanted) = std::env::var("ORDERD_CRASH_AT") else { return };
+    let (name, chance) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+    if name == place && fastrand::f64() < chance.parse().unwrap_or(1.0) {
+        let own = rustix::process::getpid();
+        // It ends here; should the kernel refuse, the test that waits for it says so.
+        let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+    }
+}
+
+/// Does nothing: this build has no crash points.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub fn point(_place: &str) {}
