@@ -1,5 +1,6 @@
 //! orderd: a worker daemon for order events on Redis Streams.
 
+pub mod crash;
 pub mod domain;
 
 pub mod supervisor;
@@ -13,5 +14,7 @@ pub mod admin;
 pub mod task;
 
 pub mod settings;
+
+pub mod daemon;
 
 pub mod cli;

@@ -10,9 +10,11 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Interval;
 
+use super::Cli;
 use super::draft::Draft;
+use super::exit::Exit;
 use super::plausible::{Plausible, Recipe};
-use crate::broker::publish::Publisher;
+use crate::broker::Broker;
 use crate::domain::decode::FieldNames;
 use crate::domain::entry::Field;
 use crate::domain::id::EntryId;
@@ -66,27 +68,28 @@ pub struct Args {
 }
 
 /// Adds what `args` ask for, and prints the id of the event, or a summary.
-pub async fn add(args: &Args, names: &FieldNames, publisher: &mut Publisher) -> anyhow::Result<()> {
-    match args.count {
-        Some(count) => {
-            let recipe = Recipe {
-                count,
-                orders: args.orders.unwrap_or(ORDERS),
-                seed: args.seed.unwrap_or_else(seed_by_the_clock),
-            };
-            println!("{}", add_many(recipe, Pace::of(args.rate), names, publisher).await?);
-        }
+pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let settings = cli.settings()?;
+    let names = &settings.event;
+    let said = super::with_broker(&settings, async |broker| match args.count {
+        Some(count) => add_many(args.recipe(count), Pace::of(args.rate), names, broker).await,
         None => {
-            for id in publisher.add(&[draft(args).fields(names)]).await? {
-                println!("{id}");
-            }
+            let ids = broker.add(&[draft(args).fields(names)]).await?;
+            Ok(ids.iter().map(ToString::to_string).collect())
         }
+    })?;
+    super::print(&format!("{said}\n"))?;
+    Ok(Exit::Success)
+}
+
+impl Args {
+    fn recipe(&self, count: u64) -> Recipe {
+        Recipe { count, orders: self.orders.unwrap_or(ORDERS), seed: self.seed.unwrap_or_else(seed_by_the_clock) }
     }
-    Ok(())
 }
 
 /// Makes up and adds the events of `recipe`; returns what to say of it.
-async fn add_many(recipe: Recipe, pace: Pace, names: &FieldNames, publisher: &mut Publisher) -> anyhow::Result<String> {
+async fn add_many(recipe: Recipe, pace: Pace, names: &FieldNames, broker: &Broker) -> anyhow::Result<String> {
     let started = Instant::now();
     let mut events = Plausible::new(recipe);
     let mut ticks = pace.ticks();
@@ -101,7 +104,7 @@ async fn add_many(recipe: Recipe, pace: Pace, names: &FieldNames, publisher: &mu
         if let Some(ticks) = &mut ticks {
             ticks.tick().await;
         }
-        let ids = publisher.add(&batch).await;
+        let ids = broker.add(&batch).await;
         let ids = ids.with_context(|| format!("{} of {} events were added before", bar.position(), recipe.count))?;
         if let (Some(first), Some(last)) = (ids.first(), ids.last()) {
             ends = Some((ends.map_or(*first, |(first, _)| first), *last));

@@ -6,15 +6,23 @@
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
+use crate::broker::Broker;
+use crate::broker::connect::Connector;
+use crate::broker::error::{BrokerError, Trouble};
+use crate::broker::keys::Keys;
 use crate::settings::{self, ConfigErrors, Settings, Sources};
+use crate::telemetry::Telemetry;
 
+pub mod add;
 pub mod check;
 pub mod draft;
 pub mod exit;
 pub mod plausible;
+pub mod run;
 pub mod sandbox;
 
 use check::Check;
@@ -53,6 +61,10 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Process the events of the stream, until SIGTERM or SIGINT
+    Run,
+    /// Add events to the stream
+    Add(add::Args),
     /// Check the configuration, and report everything that is wrong with it at once
     Check(Check),
 }
@@ -83,6 +95,8 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match &cli.command {
+        Command::Run => run::run(&cli),
+        Command::Add(args) => add::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {
@@ -94,7 +108,25 @@ pub fn main() -> ExitCode {
 
 /// The exit code for an error.
 fn exit_for(error: &anyhow::Error) -> Exit {
-    if error.is::<ConfigErrors>() { Exit::Config } else { Exit::Failure }
+    if error.is::<ConfigErrors>() {
+        return Exit::Config;
+    }
+    run::exit_for(error).or_else(|| error.downcast_ref::<BrokerError>().map(broker_exit)).unwrap_or(Exit::Failure)
+}
+
+fn broker_exit(error: &BrokerError) -> Exit {
+    match error.trouble {
+        Trouble::Denied(_) | Trouble::NoPermission(_) => Exit::NoPermission,
+        _ => Exit::Unavailable,
+    }
+}
+
+/// Runs a command that talks to Redis: on this thread, with a broker for what `settings` name.
+fn with_broker<T>(settings: &Settings, command: impl AsyncFnOnce(&Broker) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let connector = Connector::new(settings.redis.clone(), "cli", Telemetry::new()?)?;
+    let keys = Keys::new(settings.stream.key.clone(), settings.stream.group.clone());
+    let broker = Broker::new(Arc::new(connector), keys);
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command(&broker))
 }
 
 /// Writes a result to the standard output. A reader that has seen enough, such as `head`, is no failure.

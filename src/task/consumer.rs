@@ -1,6 +1,32 @@
 //! A consumer: read, decode, admit.
+//!
+//! Owns: the turn, which is held from before a read until what it brought is admitted: so two consumers of this process cannot overtake
+//! each other, and what a broken read left behind is found before anything newer is read.
+//! Never: an entry in hand for which the window had no place.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use super::lane::job::Admission;
+use super::lane::{Arrival, Gate};
+use super::trouble::Trouble;
+use crate::broker::Broker;
+use crate::broker::claim::Pending;
+use crate::broker::delivery::{Origin, Places, Received, Window};
+use crate::broker::error::{self, BrokerError};
+use crate::broker::group::Ensured;
+use crate::broker::read::Reader;
+use crate::domain::decode::FieldNames;
+use crate::domain::id::{ConsumerName, EntryId};
+use crate::domain::retry::RetryPolicy;
+use crate::supervisor::TaskError;
+use crate::supervisor::backoff::Backoff;
+use crate::supervisor::heartbeat::Heartbeat;
+use crate::supervisor::shutdown::Shutdown;
+use crate::telemetry::Telemetry;
+use crate::telemetry::event::{EntriesLost, EntriesRead, GroupCreated, Source};
 
 /// How the consumers of this process read (the `[consumers]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,4 +39,245 @@ pub struct Options {
     pub block: Duration,
     /// The most entries in hand at once, of all consumers of this process together.
     pub in_flight: usize,
+}
+
+/// What all consumers of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// How they read.
+    pub options: Options,
+    /// Which field says what.
+    pub names: FieldNames,
+    /// How to look at the past of what is taken up.
+    pub retry: RetryPolicy,
+    /// Where they read.
+    pub broker: Arc<Broker>,
+    /// The places for what they read.
+    pub window: Arc<Window>,
+    /// The lanes.
+    pub inbox: mpsc::Sender<Arrival>,
+    /// Whether reading makes sense.
+    pub gate: watch::Receiver<Gate>,
+    /// Whose turn it is to read.
+    pub turn: Arc<Mutex<()>>,
+    /// Held while entries are taken up, by a consumer or by the reaper, so that no two do so with the same entry.
+    pub taking_up: Arc<Mutex<()>>,
+    /// What keeps reading from working.
+    pub trouble: Arc<Trouble>,
+    /// Where everything that happens is told.
+    pub telemetry: Telemetry,
+}
+
+/// The lanes are gone: this task ends, and is started again with new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the lanes are gone")]
+pub struct LanesGone;
+
+/// One consumer.
+pub struct Consumer {
+    shared: Shared,
+    reader: Reader,
+    /// Whether somebody has gone through the pending list since the last connection was lost.
+    audited: bool,
+    backoff: Backoff,
+}
+
+/// What a turn came to.
+enum Turn {
+    Done,
+    Stopping,
+}
+
+impl From<LanesGone> for TaskError {
+    fn from(gone: LanesGone) -> Self {
+        Self::new(gone)
+    }
+}
+
+impl Consumer {
+    /// A consumer of this name. `audited` says that its pending list has just been gone through.
+    pub fn new(shared: Shared, name: ConsumerName, audited: bool) -> Self {
+        let reader = Reader::new(Arc::clone(&shared.broker), name);
+        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        Self { shared, reader, audited, backoff }
+    }
+
+    /// Reads until it is told to stop.
+    pub async fn run(mut self, shutdown: Shutdown, heartbeat: Heartbeat) -> Result<(), TaskError> {
+        let lock = Arc::clone(&self.shared.turn);
+        loop {
+            let turn = tokio::select! {
+                () = shutdown.stopping().cancelled() => return Ok(()),
+                turn = heartbeat.while_waiting(lock.lock()) => turn,
+            };
+            if let Turn::Stopping = self.take_turn(&shutdown, &heartbeat).await? {
+                return Ok(());
+            }
+            drop(turn);
+        }
+    }
+
+    /// One turn: until a read has come back and is admitted.
+    async fn take_turn(&mut self, shutdown: &Shutdown, heartbeat: &Heartbeat) -> Result<Turn, TaskError> {
+        loop {
+            heartbeat.beat();
+            let tried = tokio::select! {
+                () = shutdown.stopping().cancelled() => return Ok(Turn::Stopping),
+                ready = self.get_ready(heartbeat) => ready,
+            };
+            let places = match tried? {
+                Ok(()) => tokio::select! {
+                    () = shutdown.stopping().cancelled() => return Ok(Turn::Stopping),
+                    places = heartbeat.while_waiting(self.places()) => places,
+                },
+                Err(error) => {
+                    if self.recover(&error, shutdown).await {
+                        continue;
+                    }
+                    return Ok(Turn::Stopping);
+                }
+            };
+            let read = self.reader.read(places, self.shared.options.block, shutdown.stopping()).await;
+            self.audited &= self.reader.is_connected();
+            match read {
+                Ok(read) => {
+                    self.backoff.succeeded();
+                    self.shared.trouble.is_over();
+                    self.settle_gone(&read.gone).await;
+                    self.shared.admit(read.received, Source::New).await?;
+                    return Ok(if shutdown.stopping().is_cancelled() { Turn::Stopping } else { Turn::Done });
+                }
+                Err(error) => {
+                    if !self.recover(&error, shutdown).await {
+                        return Ok(Turn::Stopping);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Connects, and goes through the own pending list, where that was not done since.
+    async fn get_ready(&mut self, heartbeat: &Heartbeat) -> Result<Result<(), BrokerError>, LanesGone> {
+        if !self.reader.is_connected()
+            && let Err(error) = self.reader.connect().await
+        {
+            return Ok(Err(error));
+        }
+        if !self.audited {
+            match self.audit(heartbeat).await? {
+                Ok(()) => self.audited = true,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes up what is pending under this name and not in hand: a read that broke may have delivered it.
+    async fn audit(&self, heartbeat: &Heartbeat) -> Result<Result<(), BrokerError>, LanesGone> {
+        let _taking_up = self.shared.taking_up.lock().await;
+        let mut lowest = EntryId::MIN;
+        loop {
+            let most = self.shared.options.batch;
+            let found = match self.shared.broker.own_pending(self.reader.consumer(), lowest, most).await {
+                Ok(found) => found,
+                Err(error) => return Ok(Err(error)),
+            };
+            self.shared.tell_lost(&found.gone, "while it was pending here");
+            let last = found.last();
+            let pending = self.shared.unknown(found.pending).await?;
+            let taking = self.shared.take_up(pending, self.reader.consumer(), Origin::Read, Source::Own);
+            heartbeat.while_waiting(taking).await?;
+            match last.and_then(EntryId::next) {
+                Some(next) if found.seen == most => lowest = next,
+                _ => return Ok(Ok(())),
+            }
+        }
+    }
+
+    /// Waits until the handler works and there is room.
+    async fn places(&self) -> Places {
+        let mut gate = self.shared.gate.clone();
+        // The lanes are gone when this fails; the next admission says so.
+        let _ = gate.wait_for(|gate| *gate == Gate::Open).await;
+        self.shared.window.take(self.shared.options.batch).await
+    }
+
+    async fn settle_gone(&self, gone: &[EntryId]) {
+        self.shared.tell_lost(gone, "between delivery and reading");
+        if let Err(error) = self.shared.broker.ack_gone(gone).await {
+            tracing::debug!(%error, "deleted entries stay pending until the next look at the own pending list");
+        }
+    }
+
+    /// After a failure: makes the group again if it is gone, and waits. `false` when the daemon is stopping.
+    async fn recover(&mut self, error: &BrokerError, shutdown: &Shutdown) -> bool {
+        self.audited &= self.reader.is_connected();
+        self.shared.trouble.is(error);
+        if let error::Trouble::GroupGone(_) = error.trouble {
+            match self.shared.broker.restore_group().await {
+                Ok(Ensured::Created(after)) => {
+                    let at = after.map_or_else(|| "$".to_owned(), |id| id.to_string());
+                    self.shared.telemetry.emit(GroupCreated { at, lost: true });
+                }
+                Ok(Ensured::Existing) => {}
+                Err(error) => tracing::debug!(%error, "the group was not made again"),
+            }
+        }
+        let pause = self.backoff.failed();
+        tokio::select! {
+            () = shutdown.stopping().cancelled() => false,
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+}
+
+impl Shared {
+    /// Brings what was received to the lanes.
+    pub async fn admit(&self, received: Vec<Received>, source: Source) -> Result<(), LanesGone> {
+        if received.is_empty() {
+            return Ok(());
+        }
+        self.telemetry.emit(EntriesRead { source, count: received.len() });
+        let admission = Admission::of(received, &self.names, &self.retry);
+        self.inbox.send(Arrival::Admission(admission)).await.map_err(|_| LanesGone)
+    }
+
+    /// Those of `pending` that are not in hand.
+    pub async fn unknown(&self, pending: Vec<Pending>) -> Result<Vec<Pending>, LanesGone> {
+        if pending.is_empty() {
+            return Ok(pending);
+        }
+        let (answer, answered) = oneshot::channel();
+        let ids = pending.iter().map(|pending| pending.entry.id).collect();
+        self.inbox.send(Arrival::Unknown { ids, answer }).await.map_err(|_| LanesGone)?;
+        let unknown = answered.await.map_err(|_| LanesGone)?;
+        Ok(pending.into_iter().filter(|pending| unknown.binary_search(&pending.entry.id).is_ok()).collect())
+    }
+
+    /// Makes deliveries of `pending` as places become free, and brings them to the lanes.
+    pub async fn take_up(
+        &self,
+        pending: Vec<Pending>,
+        consumer: &ConsumerName,
+        origin: Origin,
+        source: Source,
+    ) -> Result<(), LanesGone> {
+        let mut pending = pending.into_iter().peekable();
+        while pending.peek().is_some() {
+            let mut places = self.window.take(pending.len()).await;
+            let count = places.count();
+            let received = pending.by_ref().take(count).filter_map(|one| one.accept(consumer, origin, &mut places));
+            let received: Vec<Received> = received.collect();
+            drop(places);
+            self.admit(received, source).await?;
+        }
+        Ok(())
+    }
+
+    /// Names entries that were deleted before they were handled.
+    pub fn tell_lost(&self, ids: &[EntryId], how: &'static str) {
+        if !ids.is_empty() {
+            self.telemetry.emit(EntriesLost { ids, how });
+        }
+    }
 }

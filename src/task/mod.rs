@@ -5,5 +5,11 @@
 
 pub mod consumer;
 pub mod lane;
+pub mod name;
+pub mod nudge;
+pub mod readiness;
 pub mod reaper;
+pub mod road;
+pub mod surveyor;
 pub mod trimmer;
+pub mod trouble;

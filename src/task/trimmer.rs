@@ -1,6 +1,21 @@
 //! The trimmer: bounds the stream without cutting what is still needed.
+//!
+//! Owns: when to trim, and saying who stands in the way.
+//! Never: how far (that is one step inside Redis: `broker::trim`).
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::nudge::Nudge;
+use crate::broker::Broker;
+use crate::broker::error::BrokerError;
+use crate::broker::trim::{TrimState, Trimmed};
+use crate::domain::id::GroupName;
+use crate::supervisor::TaskError;
+use crate::supervisor::heartbeat::Heartbeat;
+use crate::supervisor::shutdown::Shutdown;
+use crate::telemetry::Telemetry;
+use crate::telemetry::event;
 
 /// How long the stream may grow (the `[trimmer]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,4 +35,77 @@ pub enum OnBlocked {
     Keep,
     /// Cut them, and count what was lost.
     Trim,
+}
+
+impl Options {
+    /// The most entries that one step cuts; the stream may be so much over its bound between two steps.
+    pub fn step(&self) -> u64 {
+        (self.max_len / 10).clamp(1_000, 10_000)
+    }
+}
+
+/// The trimmer.
+pub struct Trimmer {
+    options: Options,
+    broker: Arc<Broker>,
+    settled: Nudge,
+    telemetry: Telemetry,
+    blocked_by: Option<GroupName>,
+}
+
+impl Trimmer {
+    /// A trimmer that is woken by `settled`, too, once enough entries are settled to be worth a step.
+    pub fn new(options: Options, broker: Arc<Broker>, settled: Nudge, telemetry: Telemetry) -> Self {
+        Self { options, broker, settled, telemetry, blocked_by: None }
+    }
+
+    /// Trims until it is told to stop.
+    pub async fn run(mut self, shutdown: Shutdown, heartbeat: Heartbeat) -> Result<(), TaskError> {
+        loop {
+            let due = async {
+                tokio::select! {
+                    () = tokio::time::sleep(self.options.interval) => {}
+                    () = self.settled.nudged() => {}
+                }
+            };
+            tokio::select! {
+                () = shutdown.stopping().cancelled() => return Ok(()),
+                () = heartbeat.while_waiting(due) => {}
+            }
+            if let Err(error) = self.trim(&shutdown).await {
+                tracing::debug!(%error, "the stream was not trimmed");
+            }
+        }
+    }
+
+    /// Steps until the stream is within its bound, or something stands in the way.
+    async fn trim(&mut self, shutdown: &Shutdown) -> Result<(), BrokerError> {
+        let Options { max_len, on_blocked, .. } = self.options;
+        while !shutdown.stopping().is_cancelled() {
+            let trimmed = self.broker.trim(max_len, self.options.step(), on_blocked == OnBlocked::Trim).await?;
+            self.tell(&trimmed);
+            if trimmed.state != TrimState::More {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, trimmed: &Trimmed) {
+        if trimmed.cut > 0 {
+            self.telemetry.emit(event::Trimmed { count: trimmed.cut, unacknowledged: trimmed.unacknowledged });
+        }
+        let blocked_by = trimmed.holder.clone().filter(|_| trimmed.state == TrimState::Blocked);
+        if blocked_by == self.blocked_by {
+            return;
+        }
+        match &blocked_by {
+            Some(group) => {
+                let over = trimmed.length.saturating_sub(self.options.max_len);
+                self.telemetry.emit(event::TrimBlocked { group: group.as_str(), over });
+            }
+            None => self.telemetry.emit(event::TrimUnblocked),
+        }
+        self.blocked_by = blocked_by;
+    }
 }

@@ -1,0 +1,75 @@
+//! `orderd run`: the daemon, from the first line of its log to its exit code.
+//!
+//! Owns: the signals. The first SIGTERM or SIGINT asks for a stop in good order, the second ends the process on the spot.
+//! Never: a task; `daemon` has them.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use futures_util::StreamExt as _;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook_tokio::Signals;
+
+use super::Cli;
+use super::exit::Exit;
+use crate::daemon::{BuildError, Daemon, RunError};
+use crate::settings::Settings;
+use crate::supervisor::shutdown::Shutdown;
+use crate::telemetry::{Telemetry, logging};
+
+/// Runs the daemon until it is told to stop.
+pub(super) fn run(cli: &Cli) -> anyhow::Result<Exit> {
+    let settings = cli.settings()?;
+    logging::init(&settings.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<Exit> {
+    let shutdown = Shutdown::new();
+    let signals = Signals::new([SIGTERM, SIGINT])?;
+    end_at_second_signal()?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), redis = %settings.redis, stream = %settings.stream.key, group = %settings.stream.group, "orderd starts");
+    let daemon = Daemon::build(settings, Telemetry::new()?)?;
+    tracing::info!(address = %daemon.admin_addr(), "the admin server listens");
+    let stop = shutdown.clone();
+    tokio::select! {
+        ended = daemon.run(shutdown) => ended?,
+        never = stop_at_signal(signals, stop) => match never {},
+    }
+    Ok(Exit::Success)
+}
+
+/// The first signal sets a flag, and with the flag set the next one ends the process, even if the runtime is stuck. In this order: the
+/// first signal must not find the flag set by itself.
+fn end_at_second_signal() -> io::Result<()> {
+    let armed = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        flag::register_conditional_shutdown(signal, i32::from(Exit::Failure.code()), Arc::clone(&armed))?;
+        flag::register(signal, Arc::clone(&armed))?;
+    }
+    Ok(())
+}
+
+async fn stop_at_signal(mut signals: Signals, shutdown: Shutdown) -> Infallible {
+    while let Some(signal) = signals.next().await {
+        let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
+        tracing::info!(signal = name, "stopping; a second signal ends the process at once");
+        shutdown.stop();
+    }
+    std::future::pending().await
+}
+
+/// The exit code for an error of the daemon.
+pub(super) fn exit_for(error: &anyhow::Error) -> Option<Exit> {
+    if error.is::<BuildError>() {
+        return Some(Exit::Unavailable);
+    }
+    error.downcast_ref::<RunError>().map(|error| match error {
+        RunError::GaveUp(_) => Exit::Software,
+        RunError::Denied(_) => Exit::NoPermission,
+    })
+}

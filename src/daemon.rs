@@ -1,0 +1,241 @@
+//! The daemon: every part, put together. The one place where they meet.
+//!
+//! Owns: what is made from which setting, the order of starting and stopping, and the deadline of a stop.
+//! Never: a signal (that is `cli::run`), or work of its own.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::admin::{self, AdminError, AdminServer, AdminState};
+use crate::broker::Broker;
+use crate::broker::connect::Connector;
+use crate::broker::error::{BrokerError, Trouble as RedisTrouble};
+use crate::broker::keys::Keys;
+use crate::handler::Handler;
+use crate::handler::log::LogHandler;
+use crate::handler::none::NoneHandler;
+use crate::handler::record::RecordHandler;
+use crate::ledger::error::LedgerError;
+use crate::ledger::location::Location;
+use crate::ledger::sqlite::SqliteLedger;
+use crate::settings::{HandlerKind, Settings};
+use crate::supervisor::heartbeat::Heartbeats;
+use crate::supervisor::phase::{Phase, Phases, Readiness};
+use crate::supervisor::shutdown::Shutdown;
+use crate::supervisor::{GaveUp, Supervisor};
+use crate::task::lane::{self, Gate};
+use crate::task::nudge::Nudge;
+use crate::task::readiness::Sources;
+use crate::task::trimmer::Trimmer;
+use crate::task::trouble::Trouble;
+use crate::task::{road, surveyor};
+use crate::telemetry::Telemetry;
+use crate::telemetry::event::Stopped;
+
+/// A chore that shows no sign of life for so long is stuck.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long handing back may take after the grace is over.
+const AFTER_GRACE: Duration = Duration::from_secs(5);
+
+/// A daemon, ready to run.
+pub struct Daemon {
+    settings: Settings,
+    handler: Arc<dyn Handler>,
+    broker: Arc<Broker>,
+    telemetry: Telemetry,
+    heartbeats: Arc<Heartbeats>,
+    phases: Phases,
+    gate: watch::Sender<Gate>,
+    trouble: Arc<Trouble>,
+    readiness: watch::Sender<Readiness>,
+    admin: AdminServer,
+}
+
+/// A daemon could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The admin server cannot listen.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The address of Redis cannot be used.
+    #[error(transparent)]
+    Redis(#[from] BrokerError),
+}
+
+/// A daemon ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A task kept failing.
+    #[error(transparent)]
+    GaveUp(#[from] GaveUp),
+    /// Redis does not let us in, and waiting does not help.
+    #[error(transparent)]
+    Denied(BrokerError),
+}
+
+impl Daemon {
+    /// Puts a daemon together from `settings`: opens the ledger and the admin server. Redis need not be there yet.
+    pub fn build(settings: Settings, telemetry: Telemetry) -> Result<Self, BuildError> {
+        let handler: Arc<dyn Handler> = match (settings.handler, &settings.ledger) {
+            (HandlerKind::Ledger, Location::Sqlite(path)) => {
+                Arc::new(RecordHandler::new(Arc::new(SqliteLedger::open(path)?)))
+            }
+            (HandlerKind::Log, _) => Arc::new(LogHandler),
+            (HandlerKind::None, _) => Arc::new(NoneHandler),
+        };
+        Self::with_handler(settings, telemetry, handler)
+    }
+
+    /// The same with a handler of one's own, in place of the one in `settings`.
+    pub fn with_handler(
+        settings: Settings,
+        telemetry: Telemetry,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Self, BuildError> {
+        let connector = Connector::new(settings.redis.clone(), &settings.instance, telemetry.clone())?;
+        let keys = Keys::new(settings.stream.key.clone(), settings.stream.group.clone());
+        let phases = Phases::new(telemetry.clone());
+        let starting = Readiness { ready: false, reasons: vec![Phase::Starting.as_str().to_owned()] };
+        let readiness = watch::Sender::new(starting);
+        let heartbeats = Arc::new(Heartbeats::new());
+        let state = AdminState {
+            telemetry: telemetry.clone(),
+            readiness: readiness.subscribe(),
+            heartbeats: Arc::clone(&heartbeats),
+        };
+        Ok(Self {
+            handler,
+            broker: Arc::new(Broker::new(Arc::new(connector), keys)),
+            heartbeats,
+            phases,
+            gate: watch::Sender::new(Gate::Open),
+            trouble: Arc::new(Trouble::new(telemetry.clone())),
+            readiness,
+            admin: admin::start(settings.admin, state)?,
+            telemetry,
+            settings,
+        })
+    }
+
+    /// Where the admin server listens.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
+    /// Follows whether it is at work.
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// Runs until `shutdown` tells it to stop and everything in hand is settled or handed back, or until a task gives up.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
+        self.refuse_if_denied().await?;
+        let sources = Sources {
+            phase: self.phases.follow(),
+            redis: self.broker.connector().availability(),
+            reading: self.trouble.follow(),
+            gate: self.gate.subscribe(),
+        };
+        tokio::select! {
+            ended = self.live(&shutdown) => ended.map_err(RunError::from),
+            never = sources.follow(self.readiness.clone()) => match never {},
+        }
+    }
+
+    async fn live(&self, shutdown: &Shutdown) -> Result<(), GaveUp> {
+        let tasks = self.start(shutdown).run();
+        tokio::pin!(tasks);
+        let ended = tokio::select! {
+            ended = &mut tasks => ended,
+            () = shutdown.stopping().cancelled() => self.drain(tasks, shutdown).await,
+        };
+        self.phases.enter(Phase::Stopped);
+        ended
+    }
+
+    /// Waits for the tasks to finish what is in hand, as long as the grace allows.
+    async fn drain(
+        &self,
+        mut tasks: Pin<&mut impl Future<Output = Result<(), GaveUp>>>,
+        shutdown: &Shutdown,
+    ) -> Result<(), GaveUp> {
+        self.phases.enter(Phase::Draining);
+        let began = Instant::now();
+        let ended = match tokio::time::timeout(self.settings.grace, &mut tasks).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                shutdown.abandon();
+                tokio::time::timeout(AFTER_GRACE, tasks).await.unwrap_or(Ok(()))
+            }
+        };
+        self.telemetry.emit(Stopped { took: began.elapsed() });
+        ended
+    }
+
+    fn start(&self, shutdown: &Shutdown) -> Supervisor {
+        let mut tasks = Supervisor::new(shutdown.clone(), self.telemetry.clone());
+        let settled = Nudge::new(self.settings.trimmer.step());
+        let road = self.road(settled.clone(), shutdown);
+        tasks.spawn("road", move || road::run(road.clone()));
+
+        let (heartbeats, parts) = (Arc::clone(&self.heartbeats), (Arc::clone(&self.broker), self.telemetry.clone()));
+        let (options, stop) = (self.settings.trimmer, shutdown.clone());
+        tasks.spawn("trimmer", move || {
+            let (broker, telemetry) = parts.clone();
+            let trimmer = Trimmer::new(options, broker, settled.clone(), telemetry);
+            trimmer.run(stop.clone(), heartbeats.register("trimmer", SILENCE))
+        });
+
+        let (heartbeats, parts) = (Arc::clone(&self.heartbeats), (Arc::clone(&self.broker), self.telemetry.clone()));
+        let stop = shutdown.clone();
+        tasks.spawn("surveyor", move || {
+            let (broker, telemetry) = parts.clone();
+            surveyor::run(broker, telemetry, stop.clone(), heartbeats.register("surveyor", SILENCE))
+        });
+        tasks
+    }
+
+    fn road(&self, settled: Nudge, shutdown: &Shutdown) -> road::Parts {
+        let settings = &self.settings;
+        road::Parts {
+            instance: settings.instance.clone(),
+            start: settings.stream.start,
+            names: settings.event.clone(),
+            consumers: settings.consumers,
+            reaper: settings.reaper,
+            lanes: lane::Parts {
+                options: settings.lanes,
+                renew_every: settings.reaper.renew_every(),
+                window: settings.consumers.in_flight,
+                handler: Arc::clone(&self.handler),
+                broker: Arc::clone(&self.broker),
+                gate: self.gate.clone(),
+                settled,
+                telemetry: self.telemetry.clone(),
+            },
+            trouble: Arc::clone(&self.trouble),
+            phases: self.phases.clone(),
+            heartbeats: Arc::clone(&self.heartbeats),
+            shutdown: shutdown.clone(),
+        }
+    }
+
+    /// A wrong password at the start is a mistake of the operator, who is better told at once; later on it may be a rotation under way.
+    async fn refuse_if_denied(&self) -> Result<(), RunError> {
+        match self.broker.ping().await {
+            Err(error) if matches!(error.trouble, RedisTrouble::Denied(_) | RedisTrouble::NoPermission(_)) => {
+                Err(RunError::Denied(error))
+            }
+            // Whatever else is the matter, it may pass; the road waits for it.
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A job: an event in hand, with the duty to settle its entry.
+//!
+//! Owns: from what was received to what can be run, or be buried at once.
+//! Never: Redis.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::broker::delivery::{Delivery, Origin, Received};
+use crate::broker::settle::Obituary;
+use crate::domain::decode::{FieldNames, Undecodable, decode};
+use crate::domain::entry::Entry;
+use crate::domain::event::OrderEvent;
+use crate::domain::id::{EntryId, OrderId};
+use crate::domain::lanes::Item;
+use crate::domain::retry::{DeadReason, RetryPolicy, TakeUp};
+
+/// An event in hand.
+#[derive(Debug)]
+pub struct Job {
+    /// The duty to settle it.
+    pub delivery: Delivery,
+    /// What it says.
+    pub event: OrderEvent,
+    /// What is known of its life so far.
+    pub life: Life,
+}
+
+/// What is known of the life of an entry so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Life {
+    /// How often it failed.
+    pub failures: u32,
+    /// Whether there is a retry record of it.
+    pub recorded: bool,
+    /// Whether it is suspected of killing workers, and has to run alone.
+    pub alone: bool,
+}
+
+/// An entry that is to become a dead letter.
+#[derive(Debug)]
+pub struct Letter {
+    /// The duty to settle it.
+    pub delivery: Delivery,
+    /// What it says.
+    pub entry: Entry,
+    /// Why.
+    pub obituary: Obituary,
+}
+
+/// What came of one read, ready for the lanes.
+#[derive(Debug, Default)]
+pub struct Admission {
+    /// Events to run.
+    pub jobs: Vec<Job>,
+    /// Events to run later: when each is due.
+    pub waiting: Vec<(Job, Instant)>,
+    /// Entries to bury.
+    pub letters: Vec<Letter>,
+}
+
+impl Item for Job {
+    fn id(&self) -> EntryId {
+        self.delivery.id()
+    }
+
+    fn order(&self) -> &OrderId {
+        &self.event.order
+    }
+
+    fn alone(&self) -> bool {
+        self.life.alone
+    }
+}
+
+impl Admission {
+    /// Decodes what was received, and looks at the past of what was taken up.
+    pub fn of(received: Vec<Received>, names: &FieldNames, policy: &RetryPolicy) -> Self {
+        let mut admission = Self { jobs: Vec::with_capacity(received.len()), ..Self::default() };
+        for received in received {
+            admission.sort(received, names, policy);
+        }
+        admission
+    }
+
+    fn sort(&mut self, received: Received, names: &FieldNames, policy: &RetryPolicy) {
+        let Received { delivery, entry, record } = received;
+        let taken_up = match delivery.origin() {
+            Origin::Read => TakeUp::Run,
+            Origin::TakenUp => policy.take_up(delivery.deliveries()),
+        };
+        let failures = record.as_ref().map_or(0, |record| record.failures);
+        let life = Life { failures, recorded: record.is_some(), alone: taken_up == TakeUp::RunAlone };
+        let event = match decode(entry, names) {
+            Ok(event) => event,
+            Err(Undecodable { entry, error }) => {
+                let obituary = obituary(&delivery, life, DeadReason::Undecodable(error.reason()), error.to_string());
+                return self.letters.push(Letter { delivery, entry, obituary });
+            }
+        };
+        if let TakeUp::Dead(reason) = taken_up {
+            let error = format!("{} workers died with it in hand", delivery.deliveries());
+            let obituary = obituary(&delivery, life, reason, error);
+            return self.letters.push(Letter { delivery, entry: event.entry, obituary });
+        }
+        let job = Job { delivery, event, life };
+        match record.and_then(|record| remaining(record.due_ms)) {
+            Some(pause) => self.waiting.push((job, Instant::now() + pause)),
+            None => self.jobs.push(job),
+        }
+    }
+}
+
+impl Job {
+    /// Gives it up, for this reason.
+    pub fn into_letter(self, reason: DeadReason, error: String) -> Letter {
+        let obituary = obituary(&self.delivery, self.life, reason, error);
+        Letter { delivery: self.delivery, entry: self.event.entry, obituary }
+    }
+}
+
+fn obituary(delivery: &Delivery, life: Life, reason: DeadReason, error: String) -> Obituary {
+    let now = epoch_ms(SystemTime::now());
+    let in_hand = u64::try_from(delivery.since().elapsed().as_millis()).unwrap_or(u64::MAX);
+    Obituary {
+        reason,
+        error,
+        failures: life.failures,
+        crashes: match delivery.origin() {
+            Origin::Read => delivery.deliveries().saturating_sub(1),
+            Origin::TakenUp => delivery.deliveries(),
+        },
+        first_seen_ms: now.saturating_sub(in_hand),
+        dead_at_ms: now,
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn epoch_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn remaining(due_ms: u64) -> Option<Duration> {
+    let left = due_ms.saturating_sub(epoch_ms(SystemTime::now()));
+    (left > 0).then(|| Duration::from_millis(left))
+}

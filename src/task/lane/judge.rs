@@ -1,0 +1,115 @@
+//! What follows from the outcomes of a call.
+//!
+//! Owns: carrying the verdicts out: to the acks, to the dead letters, back into the lanes.
+//! Never: the verdicts themselves (`domain::retry`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::job::{Job, epoch_ms};
+use super::{Gate, LaneTask, Outage, Step};
+use crate::broker::error::BrokerError;
+use crate::broker::hold::Held;
+use crate::domain::id::EntryId;
+use crate::domain::lanes::Item as _;
+use crate::domain::outcome::{Failure, FailureClass, Outcome};
+use crate::domain::retry::{RetryRecord, Verdict};
+use crate::supervisor::backoff::Backoff;
+use crate::telemetry::event::{EventFailed, HandlerAway, HandlerBack};
+
+const PROBE_MIN: Duration = Duration::from_millis(200);
+const PROBE_MAX: Duration = Duration::from_secs(5);
+
+impl LaneTask {
+    pub(super) fn judge(&mut self, outcomes: impl Iterator<Item = (Job, Outcome)>) {
+        let mut worked = false;
+        let mut away = None;
+        for (job, outcome) in outcomes {
+            match outcome {
+                Outcome::Applied => {
+                    worked = true;
+                    self.acks.waiting.push(job, true);
+                }
+                Outcome::Duplicate => {
+                    worked = true;
+                    self.acks.waiting.push(job, false);
+                }
+                Outcome::NotReached => self.lanes.put_back(job),
+                Outcome::Failed(failure) => {
+                    if failure.class() == FailureClass::Unavailable {
+                        away = Some(failure.message().to_owned());
+                    } else {
+                        worked = true;
+                    }
+                    self.failed(job, &failure);
+                }
+            }
+        }
+        match away {
+            Some(message) => self.handler_away(message),
+            None if worked => self.handler_works(),
+            None => {}
+        }
+    }
+
+    fn failed(&mut self, mut job: Job, failure: &Failure) {
+        let verdict = self.parts.options.retry.judge(failure, job.life.failures, fastrand::f64());
+        let (entry, class, message) = (job.id(), failure.class(), failure.message());
+        let next = if let Verdict::Retry(pause) = verdict { Some(pause) } else { None };
+        self.parts.telemetry.emit(EventFailed { entry, class, message, next });
+        match verdict {
+            Verdict::Wait => self.lanes.put_back(job),
+            Verdict::Dead(reason) => {
+                job.life.failures = job.life.failures.saturating_add(1);
+                self.letters.waiting.push_back(job.into_letter(reason, message.to_owned()));
+            }
+            Verdict::Retry(pause) => {
+                job.life.failures = job.life.failures.saturating_add(1);
+                job.life.recorded = true;
+                let due_ms = epoch_ms(SystemTime::now() + pause);
+                let record = RetryRecord { failures: job.life.failures, due_ms, error: message.to_owned() };
+                self.start_park(&job, record);
+                self.lanes.block(job, Instant::now() + pause);
+            }
+        }
+    }
+
+    /// Writes the retry record, for whoever may have to take the entry over. Where that fails, the count lives on in memory.
+    fn start_park(&mut self, job: &Job, record: RetryRecord) {
+        let broker = Arc::clone(&self.parts.broker);
+        let (consumer, held) = (job.delivery.consumer().clone(), Held::from(&job.delivery));
+        self.steps.push(Box::pin(async move {
+            let result = broker.park(&consumer, held, &record).await;
+            Step::Parked(held.id, result)
+        }));
+    }
+
+    pub(super) fn parked(&mut self, id: EntryId, result: Result<bool, BrokerError>) {
+        match result {
+            Ok(true) => {}
+            Ok(false) => self.lost(&[id]),
+            Err(error) => tracing::debug!(entry = %id, %error, "the retry record was not written"),
+        }
+    }
+
+    fn handler_away(&mut self, message: String) {
+        let now = Instant::now();
+        if self.outage.is_none() {
+            self.parts.telemetry.emit(HandlerAway { message: &message });
+            self.parts.gate.send_replace(Gate::Closed(message));
+        }
+        let outage = self.outage.get_or_insert_with(|| Outage {
+            since: now,
+            probe_at: now,
+            backoff: Backoff::new(PROBE_MIN, PROBE_MAX),
+        });
+        outage.probe_at = now + outage.backoff.failed();
+    }
+
+    fn handler_works(&mut self) {
+        if let Some(outage) = self.outage.take() {
+            self.parts.telemetry.emit(HandlerBack { after: outage.since.elapsed() });
+            self.parts.gate.send_replace(Gate::Open);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A nudge: work was done, so a chore may be due before its time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// Counts up and wakes whoever waits, once each `every`.
+#[derive(Debug, Clone)]
+pub struct Nudge {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    every: u64,
+    count: AtomicU64,
+    wake: Notify,
+}
+
+impl Nudge {
+    /// Wakes after each `every` counts.
+    pub fn new(every: u64) -> Self {
+        Self { shared: Arc::new(Shared { every: every.max(1), count: AtomicU64::new(0), wake: Notify::new() }) }
+    }
+
+    /// Counts `count` more.
+    pub fn add(&self, count: usize) {
+        let Shared { every, count: counter, wake } = &*self.shared;
+        let before = counter.fetch_add(count as u64, Ordering::Relaxed);
+        if (before + count as u64) / every > before / every {
+            wake.notify_one();
+        }
+    }
+
+    /// Waits for the next nudge.
+    pub async fn nudged(&self) {
+        self.shared.wake.notified().await;
+    }
+}

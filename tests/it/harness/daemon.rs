@@ -1,0 +1,140 @@
+//! The real program, as a child of the test.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{World, wait_for, wait_until};
+
+/// A running `orderd run`. Dropped, it is killed.
+pub struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    pub(super) fn start(
+        world: &World,
+        instance: &str,
+        settings: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let log = world.path(&format!("{instance}-{:016x}.log", fastrand::u64(..)));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
+        command.arg("run").args(["--instance", instance, "--redis", &world.server.url()]);
+        command.args(["--set", "admin.listen=127.0.0.1:0", "--set", "log.format=json"]);
+        command.arg("--set").arg(format!("ledger.url=sqlite:{}", world.ledger().display()));
+        for (key, value) in settings {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        command.envs(environment.iter().copied()).env_remove("ORDERD_CONFIG");
+        let output = File::create(&log).expect("a log file");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
+        Self { child: command.spawn().expect("orderd starts"), log }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The lines of the log that hold `text`.
+    pub fn log_lines(&self, text: &str) -> Vec<String> {
+        self.log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("a pid");
+        kill_process(pid, signal).expect("the daemon is there to be signalled");
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill9(mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// Waits for its end; how it ended, and how long that took.
+    pub fn wait(&mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        let status = wait_for("the daemon to end", || self.child.try_wait().expect("wait"));
+        (status, began.elapsed())
+    }
+
+    /// Asks for a stop in good order, and waits for it.
+    pub fn stop(&mut self) -> (ExitStatus, Duration) {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_none()
+    }
+
+    /// The address of the admin server, once it listens.
+    pub fn admin(&self) -> SocketAddr {
+        wait_for("the admin server to listen", || {
+            let line = self.log_lines("the admin server listens").pop()?;
+            let (_, rest) = line.split_once("\"address\":\"")?;
+            rest.split_once('"')?.0.parse().ok()
+        })
+    }
+
+    /// Status and body of a page.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        get(self.admin(), path).unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.log()))
+    }
+
+    /// The sum of a metric over all its labels; `None` where it is not there.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, page) = self.get("/metrics");
+        let values = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let value = if rest.starts_with('{') { rest.split_once("} ")?.1 } else { rest.strip_prefix(' ')? };
+            value.parse::<f64>().ok()
+        });
+        values.reduce(|sum, value| sum + value)
+    }
+
+    pub fn wait_until_ready(&self) {
+        wait_until("the daemon is ready", || self.get("/readyz").0 == 200);
+    }
+
+    /// Memory in use, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            eprintln!("--- log of {}\n{}", self.log.display(), self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One HTTP request.
+fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: orderd\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+    Ok((status, body))
+}

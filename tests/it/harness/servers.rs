@@ -1,0 +1,27 @@
+//! The servers that the tests run against: the one in `PATH`, and those that `scripts/test-servers.sh` has fetched.
+
+use std::path::{Path, PathBuf};
+
+use orderd::cli::sandbox::Options;
+
+/// The servers whose replies differ. The first is the one in `PATH`.
+const FETCHED: [&str; 4] = ["redis-6.2", "redis-8.2", "valkey-8.1", "valkey-9.1"];
+
+/// Every server that is here. Under `CI=true`, one that is missing is an error; elsewhere it is named and left out.
+pub fn all() -> Vec<(&'static str, Options)> {
+    let mut servers = vec![("redis in PATH", Options::default())];
+    for name in FETCHED {
+        let program = folder().join(name).join("redis-server");
+        if program.is_file() {
+            servers.push((name, Options { program, ..Options::default() }));
+        } else {
+            assert!(std::env::var_os("CI").is_none(), "{name} is not in {}: run make test", folder().display());
+            eprintln!("left out: {name} is not in {} (make test fetches it)", folder().display());
+        }
+    }
+    servers
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers")
+}
