@@ -85,7 +85,7 @@ fn ready_is_what_the_daemon_says_and_the_reasons_stand_in_the_answer() {
 #[test]
 fn alive_is_that_every_task_makes_progress() {
     let scene = scene();
-    let consumer = scene.heartbeats.register("consumer-0", Duration::from_secs(3600));
+    let consumer = scene.heartbeats.register("consumer-0", Duration::from_hours(1));
     let answer = scene.get("/livez");
     assert_eq!((answer.status, answer.body.as_str()), (200, "alive\n"));
 

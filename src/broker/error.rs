@@ -95,10 +95,9 @@ impl Trouble {
     fn of_reply(code: &str, detail: &str) -> Self {
         let text = format!("{code} {detail}").trim_end().to_owned();
         match code {
-            "NOGROUP" => Self::GroupGone(text),
             // A blocked read that ends by force: on a change of role the connection is closed, too; else the key went away.
             "UNBLOCKED" if detail.contains("instance state") => Self::NotPrimary(text),
-            "UNBLOCKED" => Self::GroupGone(text),
+            "NOGROUP" | "UNBLOCKED" => Self::GroupGone(text),
             "ERR" if detail.starts_with("no such key") => Self::GroupGone(text),
             "ERR" if detail.starts_with("max number of clients") => Self::NotReady(text),
             "READONLY" | "MOVED" | "ASK" => Self::NotPrimary(text),

@@ -85,13 +85,13 @@ impl Broker {
     ) -> Result<Vec<EntryId>, BrokerError> {
         let mut lost = Vec::new();
         for chunk in held.chunks(HOLD_BATCH) {
-            let mut hold = self.scripts.hold.key(self.keys.stream.as_str());
-            hold.arg(self.keys.group.as_str()).arg(consumer.as_str());
-            hold.arg(if idle.is_zero() { 0 } else { millis(idle) });
+            let mut script = self.scripts.hold.key(self.keys.stream.as_str());
+            script.arg(self.keys.group.as_str()).arg(consumer.as_str());
+            script.arg(if idle.is_zero() { 0 } else { millis(idle) });
             for Held { id, deliveries } in chunk {
-                hold.arg(id.to_string()).arg(count(*deliveries));
+                script.arg(id.to_string()).arg(count(*deliveries));
             }
-            let ids: Vec<String> = self.commands.script(operation, &hold).await?;
+            let ids: Vec<String> = self.commands.script(operation, &script).await?;
             lost.extend(ids.iter().filter_map(|id| id.parse::<EntryId>().ok()));
         }
         Ok(lost)

@@ -23,7 +23,7 @@ pub trait Item {
 /// Everything that is in hand and not running.
 #[derive(Debug)]
 pub struct Lanes<T> {
-    lanes: Vec<Lane<T>>,
+    all: Vec<Lane<T>>,
     /// Lanes that have something to run and are not running, in the order in which they came to be so.
     ready: VecDeque<usize>,
     /// When each blocked order is due; the number keeps equal times apart.
@@ -64,7 +64,7 @@ impl<T: Item> Lanes<T> {
     pub fn new(count: usize) -> Self {
         let lane = || Lane { queue: VecDeque::new(), blocked: HashMap::new(), running: false, listed: false };
         Self {
-            lanes: std::iter::repeat_with(lane).take(count.max(1)).collect(),
+            all: std::iter::repeat_with(lane).take(count.max(1)).collect(),
             ready: VecDeque::new(),
             due: BTreeMap::new(),
             serial: 0,
@@ -76,7 +76,7 @@ impl<T: Item> Lanes<T> {
     /// Takes an item in. Where it belongs before others of its order, it goes before them.
     pub fn admit(&mut self, item: T) {
         let index = self.lane_of(item.order());
-        let Some(lane) = self.lanes.get_mut(index) else { return };
+        let Some(lane) = self.all.get_mut(index) else { return };
         if let Some(blocked) = lane.blocked.get_mut(item.order()) {
             let goes_first = blocked.queue.front().is_none_or(|first| item.id() < first.id());
             insert(&mut blocked.queue, item);
@@ -98,7 +98,7 @@ impl<T: Item> Lanes<T> {
         let mut run = Run { items: Vec::new(), lanes: Vec::new() };
         while run.items.len() < most {
             let Some(index) = self.ready.pop_front() else { break };
-            let Some(lane) = self.lanes.get_mut(index) else { continue };
+            let Some(lane) = self.all.get_mut(index) else { continue };
             lane.listed = false;
             let before = run.items.len();
             let (ended, moved) = lane.take_into(&mut run.items, most);
@@ -131,7 +131,7 @@ impl<T: Item> Lanes<T> {
         let order = item.order().clone();
         self.serial += 1;
         let due = (due, self.serial);
-        let Some(lane) = self.lanes.get_mut(index) else { return };
+        let Some(lane) = self.all.get_mut(index) else { return };
         self.due.insert(due, (index, order.clone()));
         self.blocked += 1;
         match lane.blocked.entry(order) {
@@ -150,7 +150,7 @@ impl<T: Item> Lanes<T> {
     /// The run of these lanes is over.
     pub fn finish(&mut self, lanes: &[usize]) {
         for &index in lanes {
-            if let Some(lane) = self.lanes.get_mut(index) {
+            if let Some(lane) = self.all.get_mut(index) {
                 lane.running = false;
             }
             self.list(index);
@@ -173,8 +173,8 @@ impl<T: Item> Lanes<T> {
     /// Takes out every item that is not running and that `wanted` names.
     pub fn remove(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut removed = Vec::new();
-        for index in 0..self.lanes.len() {
-            let Some(lane) = self.lanes.get_mut(index) else { continue };
+        for index in 0..self.all.len() {
+            let Some(lane) = self.all.get_mut(index) else { continue };
             let before = removed.len();
             extract(&mut lane.queue, &mut wanted, &mut removed);
             self.queued -= removed.len() - before;
@@ -197,7 +197,7 @@ impl<T: Item> Lanes<T> {
 
     /// Every item that is not running.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.lanes
+        self.all
             .iter()
             .flat_map(|lane| lane.queue.iter().chain(lane.blocked.values().flat_map(|blocked| blocked.queue.iter())))
     }
@@ -214,7 +214,7 @@ impl<T: Item> Lanes<T> {
 
     fn release_order(&mut self, index: usize, order: Option<(usize, OrderId)>) {
         let Some((_, order)) = order else { return };
-        let Some(lane) = self.lanes.get_mut(index) else { return };
+        let Some(lane) = self.all.get_mut(index) else { return };
         let Some(blocked) = lane.blocked.remove(&order) else { return };
         self.blocked -= blocked.queue.len();
         self.queued += blocked.queue.len();
@@ -224,7 +224,7 @@ impl<T: Item> Lanes<T> {
     }
 
     fn list(&mut self, index: usize) {
-        if let Some(lane) = self.lanes.get_mut(index)
+        if let Some(lane) = self.all.get_mut(index)
             && !lane.running
             && !lane.listed
             && !lane.queue.is_empty()
@@ -237,7 +237,7 @@ impl<T: Item> Lanes<T> {
     fn lane_of(&self, order: &OrderId) -> usize {
         let mut hasher = DefaultHasher::new();
         order.as_str().hash(&mut hasher);
-        let count = self.lanes.len() as u64;
+        let count = self.all.len() as u64;
         usize::try_from(hasher.finish() % count).unwrap_or_default()
     }
 }

@@ -125,7 +125,7 @@ mod tests {
         max_failures: 8,
         max_crashes: 3,
         delay_min: Duration::from_millis(500),
-        delay_max: Duration::from_secs(300),
+        delay_max: Duration::from_mins(5),
     };
 
     #[test]

@@ -57,7 +57,7 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!(settings.stream.start, Start::Beginning);
     assert_eq!(settings.event.json, None);
     assert_eq!(settings.consumers.block, Duration::from_secs(5));
-    assert_eq!(settings.lanes.retry.delay_max, Duration::from_secs(300));
+    assert_eq!(settings.lanes.retry.delay_max, Duration::from_mins(5));
     assert_eq!(settings.trimmer.on_blocked, trimmer::OnBlocked::Keep);
     assert_eq!(settings.handler, HandlerKind::Ledger);
     assert_eq!(settings.ledger, Location::Sqlite("orderd.db".into()));

@@ -25,7 +25,7 @@ pub mod shutdown;
 /// So many failures in a row, none of them after a healthy while, and the supervisor gives up.
 pub const MAX_RESTARTS: u32 = 8;
 /// A task that has run for so long was healthy.
-const HEALTHY: Duration = Duration::from_secs(60);
+const HEALTHY: Duration = Duration::from_mins(1);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 

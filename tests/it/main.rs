@@ -3,4 +3,6 @@
 #![cfg(test)]
 
 mod check;
+mod harness;
 mod ledger;
+mod road;

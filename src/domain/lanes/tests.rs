@@ -1,3 +1,5 @@
+//! What the lanes promise, by example and against a model.
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -75,7 +77,7 @@ fn an_older_event_of_a_waiting_order_goes_first_and_at_once() {
     let mut lanes = Lanes::new(1);
     lanes.admit(job("a", 5));
     let mut run = lanes.take(1).unwrap();
-    lanes.block(run.items.remove(0), now + Duration::from_secs(60));
+    lanes.block(run.items.remove(0), now + Duration::from_mins(1));
     lanes.finish(&run.lanes);
     lanes.admit(job("a", 3));
     assert_eq!(ids(&lanes.take(10).unwrap()), [3, 5]);

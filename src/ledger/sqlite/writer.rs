@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::book::Book;
 use super::lock::{self, PATIENCE};
 use super::{failed, fault, open};
+use crate::crash;
 use crate::domain::batch::Batch;
 use crate::domain::outcome::{Failure, Outcome};
 use crate::ledger::error::LedgerError;
@@ -106,7 +107,9 @@ impl<'c> Writer<'c> {
         self.contended = begun.contended;
         let now = now();
         let answers = group.iter().map(|request| self.book.enter(&request.batch, now)).collect::<Result<_, _>>()?;
+        crash::point("before-commit");
         begun.transaction.commit()?;
+        crash::point("after-commit");
         Ok(answers)
     }
 }

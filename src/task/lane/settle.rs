@@ -12,6 +12,7 @@ use super::{LaneTask, Step};
 use crate::broker::delivery::Delivery;
 use crate::broker::error::BrokerError;
 use crate::broker::settle::{Buried, Settled, Unsettled};
+use crate::crash;
 use crate::domain::id::EntryId;
 use crate::supervisor::backoff::Backoff;
 use crate::telemetry::event::{AckMissed, DeadLettered, EventsSettled, LeaseLost};
@@ -106,8 +107,10 @@ impl LaneTask {
         self.acks.under_way = true;
         let broker = Arc::clone(&self.parts.broker);
         self.steps.push(Box::pin(async move {
+            crash::point("before-ack");
             match broker.ack(std::mem::take(&mut batch.deliveries)).await {
                 Ok(settled) => {
+                    crash::point("after-ack");
                     if !batch.recorded.is_empty()
                         && let Err(error) = broker.forget_records(&batch.recorded).await
                     {

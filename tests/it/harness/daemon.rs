@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{World, wait_for, wait_until};
 
 /// A running `orderd run`. Dropped, it is killed.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     log: PathBuf,
 }
@@ -38,49 +38,49 @@ impl Daemon {
         Self { child: command.spawn().expect("orderd starts"), log }
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// The lines of the log that hold `text`.
-    pub fn log_lines(&self, text: &str) -> Vec<String> {
+    pub(crate) fn log_lines(&self, text: &str) -> Vec<String> {
         self.log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("a pid");
         kill_process(pid, signal).expect("the daemon is there to be signalled");
     }
 
     /// Ends it as a power cut would.
-    pub fn kill9(mut self) {
+    pub(crate) fn kill9(mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
     }
 
     /// Waits for its end; how it ended, and how long that took.
-    pub fn wait(&mut self) -> (ExitStatus, Duration) {
+    pub(crate) fn wait(&mut self) -> (ExitStatus, Duration) {
         let began = Instant::now();
         let status = wait_for("the daemon to end", || self.child.try_wait().expect("wait"));
         (status, began.elapsed())
     }
 
     /// Asks for a stop in good order, and waits for it.
-    pub fn stop(&mut self) -> (ExitStatus, Duration) {
+    pub(crate) fn stop(&mut self) -> (ExitStatus, Duration) {
         self.signal(Signal::TERM);
         self.wait()
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("wait").is_none()
     }
 
     /// The address of the admin server, once it listens.
-    pub fn admin(&self) -> SocketAddr {
+    pub(crate) fn admin(&self) -> SocketAddr {
         wait_for("the admin server to listen", || {
             let line = self.log_lines("the admin server listens").pop()?;
             let (_, rest) = line.split_once("\"address\":\"")?;
@@ -89,12 +89,12 @@ impl Daemon {
     }
 
     /// Status and body of a page.
-    pub fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         get(self.admin(), path).unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.log()))
     }
 
     /// The sum of a metric over all its labels; `None` where it is not there.
-    pub fn metric(&self, name: &str) -> Option<f64> {
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         let (_, page) = self.get("/metrics");
         let values = page.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
@@ -104,12 +104,12 @@ impl Daemon {
         values.reduce(|sum, value| sum + value)
     }
 
-    pub fn wait_until_ready(&self) {
+    pub(crate) fn wait_until_ready(&self) {
         wait_until("the daemon is ready", || self.get("/readyz").0 == 200);
     }
 
     /// Memory in use, in KiB.
-    pub fn memory_kib(&self) -> u64 {
+    pub(crate) fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         line.trim().trim_end_matches(" kB").parse().expect("a number")

@@ -9,66 +9,66 @@ use std::time::{Duration, Instant};
 use orderd::cli::sandbox::{Options, PrivateServer};
 use tempfile::TempDir;
 
-pub mod daemon;
-pub mod servers;
+pub(crate) mod daemon;
+pub(crate) mod servers;
 
-pub use daemon::Daemon;
+pub(crate) use daemon::Daemon;
 
 /// How long a condition may take to come true. Generous: it is the bound of a failure, not a measure of speed.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-pub const STREAM: &str = "orders:events";
-pub const GROUP: &str = "order-processors";
-pub const DEAD: &str = "{orders:events}:dead";
+pub(crate) const STREAM: &str = "orders:events";
+pub(crate) const GROUP: &str = "order-processors";
+pub(crate) const DEAD: &str = "{orders:events}:dead";
 
 /// A Redis server and a folder, for one test.
-pub struct World {
+pub(crate) struct World {
     pub server: PrivateServer,
     folder: TempDir,
 }
 
 impl World {
     /// With the server that `PATH` finds.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Options::default())
     }
 
-    pub fn with(options: Options) -> Self {
+    pub(crate) fn with(options: Options) -> Self {
         let server = PrivateServer::start(options).expect("a redis-server starts");
         Self { server, folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
     /// A connection of the test's own.
-    pub fn redis(&self) -> redis::Connection {
+    pub(crate) fn redis(&self) -> redis::Connection {
         let client = redis::Client::open(self.server.url()).expect("an address");
         wait_for("the server to take a connection", || client.get_connection().ok())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn ledger(&self) -> PathBuf {
+    pub(crate) fn ledger(&self) -> PathBuf {
         self.path("orders.db")
     }
 
     /// A daemon named `instance`, with these settings over the defaults of the tests.
-    pub fn daemon(&self, instance: &str, settings: &[(&str, &str)]) -> Daemon {
+    pub(crate) fn daemon(&self, instance: &str, settings: &[(&str, &str)]) -> Daemon {
         Daemon::start(self, instance, settings, &[])
     }
 
     /// The same, which dies at a crash point.
-    pub fn doomed_daemon(&self, instance: &str, settings: &[(&str, &str)], crash_at: &str) -> Daemon {
+    pub(crate) fn doomed_daemon(&self, instance: &str, settings: &[(&str, &str)], crash_at: &str) -> Daemon {
         Daemon::start(self, instance, settings, &[("ORDERD_CRASH_AT", crash_at)])
     }
 
     /// Adds an event, and returns its id.
-    pub fn add(&self, fields: &[(&str, &str)]) -> String {
+    pub(crate) fn add(&self, fields: &[(&str, &str)]) -> String {
         redis::cmd("XADD").arg(STREAM).arg("*").arg(fields).query(&mut self.redis()).expect("XADD")
     }
 
     /// Adds `count` events: `orders` orders, each paid again and again after its creation, in an interleaved sequence.
-    pub fn add_many(&self, count: usize, orders: usize) {
+    pub(crate) fn add_many(&self, count: usize, orders: usize) {
         let mut connection = self.redis();
         let events: Vec<usize> = (0..count).collect();
         for chunk in events.chunks(1000) {
@@ -85,7 +85,7 @@ impl World {
     }
 
     /// How many entries are pending in the group.
-    pub fn pending(&self) -> u64 {
+    pub(crate) fn pending(&self) -> u64 {
         let summary: redis::Value =
             redis::cmd("XPENDING").arg(STREAM).arg(GROUP).query(&mut self.redis()).expect("XPENDING");
         match summary {
@@ -98,7 +98,7 @@ impl World {
     }
 
     /// Whether everything on the stream was delivered and acknowledged.
-    pub fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         let mut connection = self.redis();
         let last: Option<String> = last_id(&mut connection);
         let groups: Vec<std::collections::HashMap<String, redis::Value>> =
@@ -110,12 +110,12 @@ impl World {
         delivered.is_some() && delivered == last && self.pending() == 0
     }
 
-    pub fn wait_until_drained(&self) {
+    pub(crate) fn wait_until_drained(&self) {
         wait_until("the stream is drained", || self.is_drained());
     }
 
     /// The dead letters, as names and values.
-    pub fn dead_letters(&self) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+    pub(crate) fn dead_letters(&self) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
         type Entry = (String, Vec<Vec<u8>>);
         let entries: Vec<Entry> =
             redis::cmd("XRANGE").arg(DEAD).arg("-").arg("+").query(&mut self.redis()).expect("XRANGE");
@@ -131,19 +131,19 @@ fn last_id(connection: &mut redis::Connection) -> Option<String> {
 }
 
 /// The value of a field of a dead letter.
-pub fn field<'l>(letter: &'l [(Vec<u8>, Vec<u8>)], name: &str) -> &'l str {
+pub(crate) fn field<'l>(letter: &'l [(Vec<u8>, Vec<u8>)], name: &str) -> &'l str {
     let found = letter.iter().find(|(field, _)| field == name.as_bytes());
     let (_, value) = found.unwrap_or_else(|| panic!("no field {name} in {letter:?}"));
     std::str::from_utf8(value).expect("text")
 }
 
 /// Waits until `condition` holds.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));
 }
 
 /// Waits until `found` returns something.
-pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = found() {
@@ -155,7 +155,7 @@ pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The rows that a query of one column answers.
-pub fn column<T: rusqlite::types::FromSql>(ledger: &Path, query: &str) -> Vec<T> {
+pub(crate) fn column<T: rusqlite::types::FromSql>(ledger: &Path, query: &str) -> Vec<T> {
     let connection = rusqlite::Connection::open(ledger).expect("the ledger");
     let mut statement = connection.prepare(query).expect("a query");
     let rows = statement.query_map([], |row| row.get(0)).expect("rows");
@@ -163,6 +163,6 @@ pub fn column<T: rusqlite::types::FromSql>(ledger: &Path, query: &str) -> Vec<T>
 }
 
 /// The one number that a query answers.
-pub fn number(ledger: &Path, query: &str) -> i64 {
+pub(crate) fn number(ledger: &Path, query: &str) -> i64 {
     column(ledger, query)[0]
 }

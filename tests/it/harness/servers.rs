@@ -8,7 +8,7 @@ use orderd::cli::sandbox::Options;
 const FETCHED: [&str; 4] = ["redis-6.2", "redis-8.2", "valkey-8.1", "valkey-9.1"];
 
 /// Every server that is here. Under `CI=true`, one that is missing is an error; elsewhere it is named and left out.
-pub fn all() -> Vec<(&'static str, Options)> {
+pub(crate) fn all() -> Vec<(&'static str, Options)> {
     let mut servers = vec![("redis in PATH", Options::default())];
     for name in FETCHED {
         let program = folder().join(name).join("redis-server");
