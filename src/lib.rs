@@ -7,3 +7,5 @@ pub mod handler;
 pub mod ledger;
 
 pub mod task;
+
+pub mod cli;
