@@ -21,6 +21,7 @@ pub mod add;
 pub mod check;
 pub mod draft;
 pub mod exit;
+pub mod orders;
 pub mod plausible;
 pub mod run;
 pub mod sandbox;
@@ -65,6 +66,8 @@ pub enum Command {
     Run,
     /// Add events to the stream
     Add(add::Args),
+    /// List the orders in the ledger, or show one with its history
+    Orders(orders::Args),
     /// Check the configuration, and report everything that is wrong with it at once
     Check(Check),
 }
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run => run::run(&cli),
         Command::Add(args) => add::run(&cli, args),
+        Command::Orders(args) => orders::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {
@@ -131,7 +135,10 @@ fn with_broker<T>(settings: &Settings, command: impl AsyncFnOnce(&Broker) -> any
 
 /// Writes a result to the standard output. A reader that has seen enough, such as `head`, is no failure.
 fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    print_to(&mut io::stdout().lock(), text)
+}
+
+fn print_to(out: &mut dyn Write, text: &str) -> io::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => done,
@@ -162,6 +169,21 @@ mod tests {
         for exit in Exit::ALL {
             assert!(help.contains(&format!("{:>2}  {}", exit.code(), exit.meaning())), "{exit:?} in {help}");
         }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
+        struct Broken(ErrorKind);
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        assert!(print_to(&mut Broken(ErrorKind::BrokenPipe), "text").is_ok());
+        assert!(print_to(&mut Broken(ErrorKind::StorageFull), "text").is_err());
     }
 
     #[test]

@@ -199,7 +199,7 @@ fn retry(reader: &mut Reader) -> Option<RetryPolicy> {
 
 fn log(reader: &mut Reader) -> Option<logging::Options> {
     let level = reader.text("log.level", |text| {
-        logging::parse_level(text).map(|_| text.to_owned()).map_err(|_| format!("{text:?} is not a level or a filter"))
+        logging::parse_level(text).map(|_| text.to_owned()).map_err(|_| format!("{text:?} is not a level"))
     });
     let words = [("auto", Format::Auto), ("text", Format::Text), ("json", Format::Json)];
     let format = reader.choice("log.format", &words);

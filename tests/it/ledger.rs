@@ -470,4 +470,28 @@ mod sqlite {
         assert_eq!(ids(OrderFilter { after: Some("o-3".into()), limit: 2, ..all() }), ["o-4", "o-5"]);
         assert_eq!(reader.order(&"o-99".into()).unwrap(), None);
     }
+
+    #[test]
+    fn the_documentation_knows_every_column_and_its_queries_run() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ledger.md")).unwrap();
+        let store = SqliteStore::new();
+        drop(store.open());
+        let conn = Connection::open(store.path()).unwrap();
+        let sql = "SELECT m.name, c.name FROM sqlite_schema AS m JOIN pragma_table_info(m.name) AS c
+            WHERE m.type IN ('table', 'view')";
+        let mut columns = conn.prepare(sql).unwrap();
+        let columns = columns.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).unwrap();
+        for (table, column) in columns.map(Result::unwrap) {
+            let line =
+                |line: &str| line.starts_with(&format!("| `{table}` |")) && line.contains(&format!("`{column}`"));
+            let section = text.split("\n### ").find(|section| section.starts_with(&format!("`{table}`")));
+            let in_section = section.is_some_and(|section| section.contains(&format!("\n| `{column}` |")));
+            assert!(in_section || text.lines().any(line), "docs/ledger.md does not know {table}.{column}");
+        }
+        let queries: Vec<&str> = text.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert_eq!(queries.len(), 3);
+        for query in queries {
+            conn.prepare(query).unwrap();
+        }
+    }
 }
