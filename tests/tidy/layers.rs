@@ -132,7 +132,7 @@ mod tests {
             let found = found("src/broker/read.rs", &format!("\n{text}"));
             assert_eq!(found.len(), 1, "{text}: {found:?}");
             assert!(
-                found[0].starts_with("src/broker/read.rs:2: [layers] broker (layer 2) may not import "),
+                found[0].starts_with("src/broker/read.rs:2: [layers] broker (layer 3) may not import "),
                 "{found:?}"
             );
         }
