@@ -4,11 +4,13 @@
 //! entries.
 //! Never: more than the window has room for; an entry that is in hand here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
 use super::consumer::{LanesGone, Shared};
+use super::lane::Gate;
 use crate::broker::claim::Claimed;
 use crate::broker::delivery::Origin;
 use crate::broker::error::BrokerError;
@@ -44,33 +46,42 @@ pub struct Reaper {
     consumer: ConsumerName,
     /// The consumers of this process.
     own: Vec<ConsumerName>,
+    /// Told when a sweep is due before its time.
+    sweep: Arc<Notify>,
 }
 
 impl Reaper {
     /// A reaper that takes entries over for the first of `own`, the consumers of this process.
-    pub fn new(shared: Shared, options: Options, own: Vec<ConsumerName>) -> Option<Self> {
+    /// It sweeps each interval, and when `sweep` is notified.
+    pub fn new(shared: Shared, options: Options, own: Vec<ConsumerName>, sweep: Arc<Notify>) -> Option<Self> {
         let consumer = own.first()?.clone();
-        Some(Self { shared, options, consumer, own })
+        Some(Self { shared, options, consumer, own, sweep })
     }
 
     /// Sweeps until it is told to stop.
     pub async fn run(self, shutdown: Shutdown, heartbeat: Heartbeat) -> Result<(), TaskError> {
-        let mut next = Instant::now() + self.pause();
         loop {
             tokio::select! {
                 () = shutdown.stopping().cancelled() => return Ok(()),
-                () = heartbeat.while_waiting(tokio::time::sleep_until(next)) => {}
+                () = heartbeat.while_waiting(self.due()) => {}
+            }
+            if *self.shared.gate.borrow() != Gate::Open {
+                // Another worker's handler may work; ours does not.
+                continue;
             }
             if let Err(error) = heartbeat.while_waiting(self.sweep(&shutdown)).await? {
                 tracing::debug!(%error, "the sweep was cut short");
             }
-            next = Instant::now() + self.pause();
         }
     }
 
-    /// The interval, a fifth more or less, so that replicas do not sweep in step.
-    fn pause(&self) -> Duration {
-        self.options.interval.mul_f64(0.8 + 0.4 * fastrand::f64())
+    /// Waits for the interval, a fifth more or less so that replicas do not sweep in step, or for a word that there is something to take.
+    async fn due(&self) {
+        let pause = self.options.interval.mul_f64(0.8 + 0.4 * fastrand::f64());
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.sweep.notified() => {}
+        }
     }
 
     /// Goes through the whole group once, in bounded calls, and then through its consumers. What was claimed is always taken up.
