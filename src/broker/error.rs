@@ -17,6 +17,15 @@ pub struct BrokerError {
     pub trouble: Trouble,
 }
 
+/// What could not be settled, and why.
+#[derive(Debug)]
+pub struct Unsettled<T> {
+    /// Still to be settled.
+    pub what: T,
+    /// Why it was not.
+    pub error: BrokerError,
+}
+
 /// What is the matter, by what is to be done about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {

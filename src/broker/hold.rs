@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use super::Broker;
 use super::delivery::Delivery;
-use super::error::BrokerError;
+use super::error::{BrokerError, Unsettled};
 use super::read::millis;
-use super::settle::Unsettled;
 use crate::domain::id::{ConsumerName, EntryId};
 
 /// The most entries that one call of the script goes through, so that no call holds Redis up for more than some milliseconds.
