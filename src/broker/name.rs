@@ -66,9 +66,12 @@ impl Broker {
         Ok(Lock { is_ours, handed_back })
     }
 
-    /// Whether a process of this name is alive.
+    /// Whether a process of this name is alive. A lock that has longer to run than any lock is given was set before the server's clock
+    /// stepped back, and was not renewed since.
     pub async fn is_name_locked(&self, name: &str) -> Result<bool, BrokerError> {
-        self.commands.query("looking at a name", redis::cmd("EXISTS").arg(self.keys.instance(name))).await
+        let left: i64 =
+            self.commands.query("looking at a name", redis::cmd("PTTL").arg(self.keys.instance(name))).await?;
+        Ok(u64::try_from(left).is_ok_and(|left| left <= millis(LOCK_TIME)))
     }
 
     /// Removes a consumer that has nothing pending, in one step. `false` when it has, or does not exist.

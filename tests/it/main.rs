@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod check;
+mod clock;
 mod harness;
 mod ledger;
 mod road;

@@ -4,14 +4,16 @@
 //! entries.
 //! Never: more than the window has room for; an entry that is in hand here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use self::clock::{OwnView, ServerClock};
 use super::consumer::{LanesGone, Shared};
 use super::lane::Gate;
-use crate::broker::claim::Claimed;
+use crate::broker::claim::{Claimed, Found, Owned};
 use crate::broker::delivery::Origin;
 use crate::broker::error::BrokerError;
 use crate::domain::id::{ConsumerName, EntryId};
@@ -19,6 +21,8 @@ use crate::supervisor::TaskError;
 use crate::supervisor::heartbeat::Heartbeat;
 use crate::supervisor::shutdown::Shutdown;
 use crate::telemetry::event::{ConsumersRemoved, EntriesReclaimed, Source};
+
+mod clock;
 
 /// When an entry counts as left behind (the `[reaper]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,10 @@ impl Options {
     }
 }
 
+/// While the server's clock cannot be believed, so many pending entries are watched at the most, in pages of so many.
+const OWN_VIEW: usize = 20_000;
+const PAGE: usize = 500;
+
 /// The reaper.
 pub struct Reaper {
     shared: Shared,
@@ -48,6 +56,8 @@ pub struct Reaper {
     own: Vec<ConsumerName>,
     /// Told when a sweep is due before its time.
     sweep: Arc<Notify>,
+    clock: ServerClock,
+    view: OwnView,
 }
 
 impl Reaper {
@@ -55,11 +65,11 @@ impl Reaper {
     /// It sweeps each interval, and when `sweep` is notified.
     pub fn new(shared: Shared, options: Options, own: Vec<ConsumerName>, sweep: Arc<Notify>) -> Option<Self> {
         let consumer = own.first()?.clone();
-        Some(Self { shared, options, consumer, own, sweep })
+        Some(Self { shared, options, consumer, own, sweep, clock: ServerClock::default(), view: OwnView::default() })
     }
 
     /// Sweeps until it is told to stop.
-    pub async fn run(self, shutdown: Shutdown, heartbeat: Heartbeat) -> Result<(), TaskError> {
+    pub async fn run(mut self, shutdown: Shutdown, heartbeat: Heartbeat) -> Result<(), TaskError> {
         loop {
             tokio::select! {
                 () = shutdown.stopping().cancelled() => return Ok(()),
@@ -85,29 +95,29 @@ impl Reaper {
     }
 
     /// Goes through the whole group once, in bounded calls, and then through its consumers. What was claimed is always taken up.
-    async fn sweep(&self, shutdown: &Shutdown) -> Result<Result<(), BrokerError>, LanesGone> {
+    async fn sweep(&mut self, shutdown: &Shutdown) -> Result<Result<(), BrokerError>, LanesGone> {
+        let (time, newest) = match self.shared.broker.time_and_newest_pending().await {
+            Ok(known) => known,
+            Err(error) => return Ok(Err(error)),
+        };
+        if self.clock.is_doubtful(Instant::now(), time, newest) {
+            if let Err(error) = self.sweep_by_own_view(shutdown).await? {
+                return Ok(Err(error));
+            }
+        } else {
+            self.view.forget();
+        }
         let mut cursor = EntryId::MIN;
         loop {
             // The window is asked first: what is claimed has to have a place.
-            let places = tokio::select! {
-                () = shutdown.stopping().cancelled() => return Ok(Ok(())),
-                places = self.shared.window.take(self.options.batch) => places,
-            };
-            let most = places.count();
-            drop(places);
+            let Some(most) = self.room(shutdown).await else { return Ok(Ok(())) };
             let taking_up = self.shared.taking_up.lock().await;
-            let claim_after = self.options.claim_after;
-            let claimed = self.shared.broker.claim(&self.consumer, claim_after, cursor, most).await;
+            let claimed = self.shared.broker.claim(&self.consumer, self.options.claim_after, cursor, most).await;
             let Claimed { found, cursor: next } = match claimed {
                 Ok(claimed) => claimed,
                 Err(error) => return Ok(Err(error)),
             };
-            self.shared.tell_lost(&found.gone, "while it was pending with a worker that is gone");
-            let pending = self.shared.unknown(found.pending).await?;
-            if !pending.is_empty() {
-                self.shared.telemetry.emit(EntriesReclaimed { count: pending.len() });
-            }
-            self.shared.take_up(pending, &self.consumer, Origin::TakenUp, Source::Claimed).await?;
+            self.take_up(found).await?;
             drop(taking_up);
             if next == EntryId::MIN {
                 break;
@@ -115,6 +125,66 @@ impl Reaper {
             cursor = next;
         }
         Ok(self.remove_consumers().await)
+    }
+
+    /// Takes over what has not moved for `claim_after` by our own clock, and whose worker is not alive.
+    async fn sweep_by_own_view(&mut self, shutdown: &Shutdown) -> Result<Result<(), BrokerError>, LanesGone> {
+        let left = match self.left_by_own_view().await {
+            Ok(left) => left,
+            Err(error) => return Ok(Err(error)),
+        };
+        for held in left {
+            if self.room(shutdown).await.is_none() {
+                return Ok(Ok(()));
+            }
+            let _taking_up = self.shared.taking_up.lock().await;
+            match self.shared.broker.seize(&self.consumer, &held).await {
+                Ok(found) => self.take_up(found).await?,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn left_by_own_view(&mut self) -> Result<Vec<Owned>, BrokerError> {
+        let broker = &self.shared.broker;
+        let mut pending = Vec::new();
+        let mut lowest = EntryId::MIN;
+        while pending.len() < OWN_VIEW {
+            let page = broker.pending_page(lowest, PAGE).await?;
+            let next = page.last().and_then(|held| held.id.next()).filter(|_| page.len() == PAGE);
+            pending.extend(page.into_iter().filter(|held| !self.own.contains(&held.owner)));
+            let Some(next) = next else { break };
+            lowest = next;
+        }
+        let mut left = self.view.unmoved(Instant::now(), pending, self.options.claim_after);
+        let mut alive: HashMap<String, bool> = HashMap::new();
+        for held in &left {
+            let instance = instance_of(&held.owner);
+            if !alive.contains_key(instance) {
+                alive.insert(instance.to_owned(), broker.is_name_locked(instance).await?);
+            }
+        }
+        left.retain(|held| !alive.get(instance_of(&held.owner)).copied().unwrap_or(true));
+        Ok(left)
+    }
+
+    /// How many entries there is room for, once there is any; `None` when the daemon is stopping.
+    async fn room(&self, shutdown: &Shutdown) -> Option<usize> {
+        tokio::select! {
+            () = shutdown.stopping().cancelled() => None,
+            places = self.shared.window.take(self.options.batch) => Some(places.count()),
+        }
+    }
+
+    /// Brings what was found to the lanes, unless it is there already.
+    async fn take_up(&self, found: Found) -> Result<(), LanesGone> {
+        self.shared.tell_lost(&found.gone, "while it was pending with a worker that is gone");
+        let pending = self.shared.unknown(found.pending).await?;
+        if !pending.is_empty() {
+            self.shared.telemetry.emit(EntriesReclaimed { count: pending.len() });
+        }
+        self.shared.take_up(pending, &self.consumer, Origin::TakenUp, Source::Claimed).await
     }
 
     /// Removes consumers that have nothing pending and whose process is gone: its name is not locked, and it has done nothing for long.
