@@ -154,12 +154,7 @@ impl Connector {
     /// Takes note of how a command went. Says something only when that is news.
     pub(super) fn note(&self, error: Option<&BrokerError>) {
         let now = Instant::now();
-        let away = error.filter(|error| {
-            matches!(
-                error.trouble,
-                Trouble::Unreachable(_) | Trouble::NotReady(_) | Trouble::NotPrimary(_) | Trouble::Denied(_)
-            )
-        });
+        let away = error.filter(|error| error.is_away());
         if away.is_none() && *self.availability.borrow() == Availability::Up {
             return;
         }

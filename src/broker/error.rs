@@ -82,6 +82,14 @@ impl BrokerError {
         matches!(self.trouble, Trouble::Unreachable(_) | Trouble::NotPrimary(_) | Trouble::Reply)
     }
 
+    /// Whether it is the server that is away, rather than something about the stream. The connector tells of that.
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self.trouble,
+            Trouble::Unreachable(_) | Trouble::NotReady(_) | Trouble::NotPrimary(_) | Trouble::Denied(_)
+        )
+    }
+
     /// The reason in few words, for readiness and the log.
     pub fn reason(&self) -> String {
         self.trouble.to_string()

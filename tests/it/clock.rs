@@ -29,8 +29,7 @@ fn what_a_dead_worker_left_is_taken_over_though_the_clock_stepped_back_by_an_hou
     let program = with_clock(folder.path(), library, &clock, &options.program);
     let world = World::with(Options { program, ..options });
 
-    let settings =
-        [("reaper.claim_after", "1s"), ("reaper.interval", "200ms"), ("handler.kind", "none")];
+    let settings = [("reaper.claim_after", "1s"), ("reaper.interval", "200ms"), ("handler.kind", "none")];
     let daemon = world.daemon("w", &settings);
     daemon.wait_until_ready();
     world.add_many(5, 5);
