@@ -25,6 +25,7 @@ pub mod orders;
 pub mod plausible;
 pub mod run;
 pub mod sandbox;
+mod table;
 
 use check::Check;
 use exit::Exit;
