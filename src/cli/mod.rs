@@ -19,13 +19,16 @@ use crate::telemetry::Telemetry;
 
 pub mod add;
 pub mod check;
+pub mod dead;
 pub mod draft;
 pub mod exit;
 pub mod orders;
 pub mod plausible;
 pub mod run;
 pub mod sandbox;
+pub mod status;
 mod table;
+pub mod trim;
 
 use check::Check;
 use exit::Exit;
@@ -69,6 +72,12 @@ pub enum Command {
     Add(add::Args),
     /// List the orders in the ledger, or show one with its history
     Orders(orders::Args),
+    /// List and show what was given up; replay it, or discard it
+    Dead(dead::Args),
+    /// Show the stream, its groups and consumers, and what waits
+    Status(status::Args),
+    /// Delete what every group has acknowledged and is over the bound, as the daemon does by itself
+    Trim(trim::Args),
     /// Check the configuration, and report everything that is wrong with it at once
     Check(Check),
 }
@@ -102,6 +111,9 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&cli),
         Command::Add(args) => add::run(&cli, args),
         Command::Orders(args) => orders::run(&cli, args),
+        Command::Dead(args) => dead::run(&cli, args),
+        Command::Status(args) => status::run(&cli, args),
+        Command::Trim(args) => trim::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {

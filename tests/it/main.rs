@@ -3,6 +3,9 @@
 #![cfg(test)]
 
 mod check;
+mod dead;
 mod harness;
 mod ledger;
 mod road;
+mod status;
+mod trim;
