@@ -78,3 +78,23 @@ mod metrics {
         assert!(unknown.is_empty(), "{unknown:?}");
     }
 }
+
+mod dead_letters {
+    use super::{METRICS, document, rows};
+
+    #[test]
+    fn every_reason_and_every_field_of_a_letter_is_documented_and_no_other() {
+        let text = document("docs/dead-letters.md").unwrap();
+        let documented: Vec<&str> = rows(&text).iter().map(|row| row[0].trim_matches('`')).collect();
+        let (mut fields, mut reasons): (Vec<&str>, Vec<&str>) =
+            documented.into_iter().partition(|name| name.starts_with('_'));
+        let metric = METRICS.iter().find(|metric| metric.name == "orderd_dead_letters_total").unwrap();
+        let mut known = metric.labels[0].values.to_vec();
+        known.sort_unstable();
+        reasons.sort_unstable();
+        assert_eq!(reasons, known);
+
+        fields.dedup();
+        assert_eq!(fields, orderd::broker::settle::FACTS, "in the order in which they stand");
+    }
+}

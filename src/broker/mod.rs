@@ -12,6 +12,7 @@ use self::scripts::Scripts;
 pub mod address;
 pub mod claim;
 pub mod connect;
+pub mod dead;
 pub mod delivery;
 pub mod error;
 pub mod group;

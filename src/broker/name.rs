@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::Broker;
 use super::error::BrokerError;
+use super::keys::Keys;
 use super::read::millis;
 use super::reply;
-use crate::domain::id::ConsumerName;
+use crate::domain::id::{ConsumerName, GroupName};
 
 /// How long a name stays locked after the last sign of life of whoever has it.
 pub const LOCK_TIME: Duration = Duration::from_millis(1500);
@@ -81,11 +82,32 @@ impl Broker {
         self.commands.script("removing a consumer", &remove).await
     }
 
+    /// Which of these instances of `group` are alive.
+    pub async fn living(&self, group: &GroupName, instances: &[&str]) -> Result<Vec<bool>, BrokerError> {
+        const OPERATION: &str = "looking at names";
+        let keys = Keys::new(self.keys.stream.clone(), group.clone());
+        let mut look = redis::pipe();
+        for instance in instances {
+            look.cmd("EXISTS").arg(keys.instance(instance));
+        }
+        if instances.is_empty() {
+            return Ok(Vec::new());
+        }
+        let replies = self.commands.pipeline(OPERATION, &look).await?;
+        let alive = replies.iter().map(|reply| reply::number(reply).map(|count| count > 0));
+        alive.collect::<Option<_>>().ok_or_else(|| BrokerError::reply(OPERATION))
+    }
+
     /// The consumers of the group.
     pub async fn consumers(&self) -> Result<Vec<ConsumerInfo>, BrokerError> {
+        self.consumers_of(&self.keys.group).await
+    }
+
+    /// The consumers of any group of the stream.
+    pub async fn consumers_of(&self, group: &GroupName) -> Result<Vec<ConsumerInfo>, BrokerError> {
         const OPERATION: &str = "listing consumers";
         let mut list = redis::cmd("XINFO");
-        list.arg("CONSUMERS").arg(self.keys.stream.as_str()).arg(self.keys.group.as_str());
+        list.arg("CONSUMERS").arg(self.keys.stream.as_str()).arg(group.as_str());
         let rows = reply::array(self.commands.query(OPERATION, &list).await?);
         rows.ok_or_else(|| BrokerError::reply(OPERATION))
             .map(|rows| rows.into_iter().filter_map(consumer_info).collect())

@@ -23,7 +23,12 @@ pub(super) fn read(reply: Value) -> Option<Vec<Listed>> {
         },
         _ => return None,
     };
-    array(entries)?.into_iter().map(listed).collect()
+    self::entries(entries)
+}
+
+/// The entries of a plain list, as `XRANGE` answers.
+pub(super) fn entries(list: Value) -> Option<Vec<Listed>> {
+    array(list)?.into_iter().map(listed).collect()
 }
 
 fn listed(entry: Value) -> Option<Listed> {

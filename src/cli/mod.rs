@@ -19,6 +19,7 @@ use crate::telemetry::Telemetry;
 
 pub mod add;
 pub mod check;
+pub mod dead;
 pub mod draft;
 pub mod exit;
 pub mod health;
@@ -26,6 +27,9 @@ pub mod orders;
 pub mod plausible;
 pub mod run;
 pub mod sandbox;
+pub mod status;
+mod table;
+pub mod trim;
 
 use check::Check;
 use exit::Exit;
@@ -71,6 +75,12 @@ pub enum Command {
     Orders(orders::Args),
     /// Ask the daemon on this host whether it is ready, for a health check
     Health(health::Health),
+    /// List and show what was given up; replay it, or discard it
+    Dead(dead::Args),
+    /// Show the stream, its groups and consumers, and what waits
+    Status(status::Args),
+    /// Delete what every group has acknowledged and is over the bound, as the daemon does by itself
+    Trim(trim::Args),
     /// Check the configuration, and report everything that is wrong with it at once
     Check(Check),
 }
@@ -105,6 +115,9 @@ pub fn main() -> ExitCode {
         Command::Add(args) => add::run(&cli, args),
         Command::Orders(args) => orders::run(&cli, args),
         Command::Health(health) => health::run(&cli, health),
+        Command::Dead(args) => dead::run(&cli, args),
+        Command::Status(args) => status::run(&cli, args),
+        Command::Trim(args) => trim::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {

@@ -3,15 +3,14 @@
 //! Owns: how orders and their history are shown, as a table and as JSON.
 //! Never: a change to the ledger; a control character of a producer's text on the terminal.
 
-use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::bail;
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::Cli;
 use super::exit::Exit;
+use super::table::{lines, printable, table};
 use crate::domain::order::State;
 use crate::ledger::location::Location;
 use crate::ledger::report::{HistoryRow, OrderFilter, OrderRow};
@@ -140,18 +139,6 @@ fn history_table(history: &[HistoryRow]) -> String {
     lines(&table)
 }
 
-/// With lines around it for people, and without for whatever reads a pipe.
-fn table(header: &[&str]) -> Table {
-    let style = if io::stdout().is_terminal() { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING };
-    let mut table = Table::new();
-    table.load_style(style).set_header(header.to_vec());
-    table
-}
-
-fn lines(table: &Table) -> String {
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
-
 fn order_json(OrderRow { id, order, created_at, updated_at }: &OrderRow) -> Value {
     json!({
         "order_id": id.as_str(),
@@ -177,11 +164,6 @@ fn history_json(row: &HistoryRow) -> Value {
         "entry_id": row.entry.to_string(),
         "applied_at": row.applied_at.to_string(),
     })
-}
-
-/// The text, with control characters written out: an order id comes from a producer, and may hold what a terminal obeys.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
 }
 
 #[cfg(test)]
@@ -221,6 +203,7 @@ mod tests {
                     user: Some("user-1".into()),
                     action,
                     amount: Some("49.90".parse().unwrap()),
+                    replay_of: None,
                     entry: Entry { id: EntryId::new(ms, 0), fields: Vec::new() },
                 },
                 context: Context { source: Arc::clone(&source), attempt: 1 },

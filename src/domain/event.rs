@@ -22,6 +22,8 @@ pub struct OrderEvent {
     pub action: Action,
     /// How much money it is about (always for `created`, `paid` and `refunded`).
     pub amount: Option<Amount>,
+    /// Where its entry is a replay: the entry that carried it first.
+    pub replay_of: Option<EntryId>,
     /// The entry it was decoded from, with every field that is not named above.
     pub entry: Entry,
 }
@@ -30,6 +32,11 @@ impl OrderEvent {
     /// The id of the entry that carried it.
     pub fn id(&self) -> EntryId {
         self.entry.id
+    }
+
+    /// The id of the entry that carried it first: its own, or that of the entry it repeats. By this one its effect is known.
+    pub fn origin(&self) -> EntryId {
+        self.replay_of.unwrap_or(self.entry.id)
     }
 }
 

@@ -13,5 +13,6 @@ pub mod lanes;
 
 pub mod order;
 pub mod outcome;
+pub mod replay;
 pub mod retry;
 pub mod trim;

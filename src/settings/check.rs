@@ -35,6 +35,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     let sweep = reaper(reader);
     let trimmer = trimmer(reader);
     let retry = retry(reader);
+    let max_letters = reader.whole("dead.max_len");
     let handler = reader.choice(
         "handler.kind",
         &[("ledger", HandlerKind::Ledger), ("log", HandlerKind::Log), ("none", HandlerKind::None)],
@@ -52,7 +53,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
         stream: stream?,
         event: event?,
         consumers: consumers?,
-        lanes: lane::Options { count: lanes?, timeout: timeout?, retry: retry? },
+        lanes: lane::Options { count: lanes?, timeout: timeout?, retry: retry?, max_letters: max_letters? },
         reaper: sweep?,
         trimmer: trimmer?,
         handler: handler?,

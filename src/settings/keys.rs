@@ -214,6 +214,13 @@ pub const KEYS: &[Key] = &[
         "The longest pause between two tries. At least retry.delay_min.",
     ),
     key(
+        "dead.max_len",
+        whole(1, 1_000_000_000_000),
+        "100000",
+        "So many of the newest dead letters are kept, give or take a hundred: Redis cuts in whole blocks. Where older ones are\n\
+         cut, the log and the metrics say so.",
+    ),
+    key(
         "handler.kind",
         Kind::Choice(&["ledger", "log", "none"]),
         "\"ledger\"",

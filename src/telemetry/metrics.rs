@@ -112,6 +112,7 @@ const REASON: Label = Label {
         "invalid-utf8",
         "bad-amount",
         "bad-json",
+        "bad-replay",
         "too-large",
     ],
 };
@@ -144,6 +145,10 @@ pub const METRICS: &[Metric] = &[
     Metric::counter("orderd_failures_total", "Events that failed, by whose fault it was.").labels(&[CLASS]),
     Metric::counter("orderd_retries_total", "Failed events that were put off to be tried again."),
     Metric::counter("orderd_dead_letters_total", "Entries that became dead letters, by reason.").labels(&[REASON]),
+    Metric::counter(
+        "orderd_dead_letters_cut_total",
+        "Dead letters that were cut, for there were more than dead.max_len.",
+    ),
     Metric::counter("orderd_handler_panics_total", "Calls of the handler that ended in a panic."),
     Metric::counter("orderd_handler_timeouts_total", "Calls of the handler that were given up after handler.timeout."),
     Metric::gauge(

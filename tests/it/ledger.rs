@@ -76,7 +76,7 @@ fn work_from(source: &Arc<Source>, id: EntryId, order: &str, action: &str) -> Wo
     let amount = action.needs_amount().then(|| "10.50".parse().unwrap());
     let user = action.needs_user().then(|| format!("user-of-{order}").into());
     let entry = Entry { id, fields: Vec::new() };
-    let event = OrderEvent { order: order.into(), user, action, amount, entry };
+    let event = OrderEvent { order: order.into(), user, action, amount, replay_of: None, entry };
     Work { event, context: Context { source: Arc::clone(source), attempt: 1 } }
 }
 
@@ -123,6 +123,24 @@ mod contract {
         assert_eq!(store.contents(), first);
         first.assert_consistent();
         assert_eq!(first.orders["o-1"].order.refunded, "10.50".parse().unwrap());
+    }
+
+    pub(super) fn a_replay_is_the_event_it_repeats<S: Store>() {
+        let store = S::new();
+        let ledger = store.open();
+        let replay = |ms: u64, of: u64, order: &str, action: &str| {
+            let mut work = work(ms, order, action);
+            work.event.replay_of = Some(EntryId::new(of, 0));
+            work
+        };
+        assert_eq!(letters(&apply(&ledger, [work(1, "o-1", "created"), replay(5, 1, "o-1", "created")])), "AD");
+        let replays = [replay(6, 2, "o-1", "paid"), replay(7, 2, "o-1", "paid"), work(2, "o-1", "paid")];
+        assert_eq!(letters(&apply(&ledger, replays.clone())), "ADD");
+        assert_eq!(letters(&apply(&ledger, replays)), "DDD");
+        assert_eq!(letters(&apply(&ledger, [work(6, "o-2", "created")])), "A", "the replay's own id is not used up");
+        let keys = [work(2, "o-1", "paid"), replay(7, 2, "o-1", "paid")].map(|work| work.idempotency_key());
+        assert_eq!(keys[0], keys[1]);
+        store.contents().assert_consistent();
     }
 
     pub(super) fn an_entry_id_is_known_within_its_stream_and_group_only<S: Store>() {
@@ -296,6 +314,7 @@ mod sqlite {
 
     holds_for!(
         SqliteStore: a_redelivered_event_changes_nothing,
+        a_replay_is_the_event_it_repeats,
         an_entry_id_is_known_within_its_stream_and_group_only,
         neighbours_of_a_bad_event_are_applied,
         after_a_failure_the_rest_of_that_order_is_not_reached,

@@ -4,7 +4,10 @@
 
 mod check;
 mod clock;
+mod dead;
 mod harness;
 mod health;
 mod ledger;
 mod road;
+mod status;
+mod trim;

@@ -2,8 +2,8 @@
 -- bound. Survey and cut are one step, so no group can be made or set back in between.
 -- KEYS: stream, watermark of the group
 -- ARGV: group that must be there, entries to keep, most entries to cut, "keep" or "trim" (cut what is over the bound even if needed)
--- Answers { state, entries cut, of those not acknowledged by every group, length now, group that holds the floor or "" }
--- where state is "ok", "more" (there is more to cut), "blocked", "no-stream" or "no-group".
+-- Answers { state, entries cut, of those not acknowledged by every group, length now, group that holds the floor or "", floor or "" }
+-- where the floor is the first id that is still needed, or "(" and the last that is not, and state is "ok", "more" (there is more to cut), "blocked", "no-stream" or "no-group".
 local key, required, keep, most, on_blocked = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
 -- So many entries are read at the most, with their content, to find out where the floor lies.
@@ -24,7 +24,7 @@ local function map(fields)
 end
 
 if redis.call('EXISTS', key) == 0 then
-  return { 'no-stream', 0, 0, 0, '' }
+  return { 'no-stream', 0, 0, 0, '', '' }
 end
 local length = redis.call('XLEN', key)
 
@@ -48,7 +48,7 @@ for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
   end
 end
 if own == nil then
-  return { 'no-group', 0, 0, length, '' }
+  return { 'no-group', 0, 0, length, '', '' }
 end
 
 -- The watermark says up to where this group has settled everything, for the day on which it is lost. Out of memory, it waits.
@@ -65,7 +65,7 @@ end
 
 local over = length - keep
 if over <= 0 then
-  return { 'ok', 0, 0, length, holder }
+  return { 'ok', 0, 0, length, holder, floor_from }
 end
 
 -- The common case: few entries are needed, all of them within the bound, so everything over it may go.
@@ -73,7 +73,7 @@ local look = math.min(LOOK, keep)
 if #redis.call('XRANGE', key, floor_from, '+', 'COUNT', look + 1) <= look then
   local cut = math.min(over, most)
   redis.call('XTRIM', key, 'MAXLEN', '=', length - cut)
-  return { cut < over and 'more' or 'ok', cut, 0, length - cut, holder }
+  return { cut < over and 'more' or 'ok', cut, 0, length - cut, holder, floor_from }
 end
 
 -- Else the oldest entries are looked at one by one.
@@ -90,7 +90,7 @@ for i = 1, #head do
   cut = i
 end
 if cut == 0 then
-  return { 'blocked', 0, 0, length, holder }
+  return { 'blocked', 0, 0, length, holder, floor_from }
 end
 redis.call('XTRIM', key, 'MAXLEN', '=', length - cut)
 local state = 'ok'
@@ -99,4 +99,4 @@ if cut < step then
 elseif cut < over then
   state = 'more'
 end
-return { state, cut, needed, length - cut, holder }
+return { state, cut, needed, length - cut, holder, floor_from }

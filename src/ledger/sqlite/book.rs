@@ -89,7 +89,8 @@ impl<'c> Book<'c> {
     }
 
     fn enter_one(&mut self, work: &Work, now: i64) -> Result<Outcome> {
-        let id = work.event.id();
+        // A replay is the same event as the entry it repeats.
+        let id = work.event.origin();
         let key = (self.sources.number(&work.context.source)?, stored(id.ms), stored(id.seq));
         if self.note.execute(key)? == 0 {
             return Ok(Outcome::Duplicate);

@@ -40,7 +40,7 @@ mod lease;
 mod settle;
 mod stop;
 
-/// How events are run (the `[lanes]`, `[retry]` and `[handler]` tables of the configuration).
+/// How events are run (the `[lanes]`, `[retry]`, `[dead]` and `[handler]` tables of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// How many lanes there are: at most so many orders are handled at the same time.
@@ -49,6 +49,8 @@ pub struct Options {
     pub timeout: Duration,
     /// What follows from a failure.
     pub retry: RetryPolicy,
+    /// So many dead letters are kept.
+    pub max_letters: u64,
 }
 
 /// The lanes look around at least so often.

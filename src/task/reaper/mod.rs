@@ -208,6 +208,6 @@ impl Reaper {
 }
 
 /// The instance that a consumer belongs to, by its name: `<instance>-<index>`.
-fn instance_of(consumer: &ConsumerName) -> &str {
+pub fn instance_of(consumer: &ConsumerName) -> &str {
     consumer.as_str().rsplit_once('-').map_or(consumer.as_str(), |(instance, _)| instance)
 }

@@ -25,6 +25,15 @@ pub struct DeadLettered<'a> {
     pub detail: &'a str,
 }
 
+/// The oldest dead letters were cut: there were more than the bound allows.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadLettersCut {
+    /// How many.
+    pub count: u64,
+    /// The bound.
+    pub keep: u64,
+}
+
 /// An event failed.
 #[derive(Debug, Clone, Copy)]
 pub struct EventFailed<'a> {
@@ -75,6 +84,14 @@ impl Happening for DeadLettered<'_> {
         let reason = self.reason.as_str();
         meters.count_by("orderd_dead_letters_total", "reason", reason, 1);
         warn!(entry = %self.entry, reason, detail = self.detail, "an entry became a dead letter");
+    }
+}
+
+impl Happening for DeadLettersCut {
+    fn tell(self, meters: &Meters) {
+        let Self { count, keep } = self;
+        meters.dead_letters_cut.increment(count);
+        error!(count, keep, "the oldest dead letters were cut: there were more than dead.max_len");
     }
 }
 

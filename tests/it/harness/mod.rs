@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use orderd::cli::sandbox::{Options, PrivateServer};
 use tempfile::TempDir;
 
+pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod servers;
 
