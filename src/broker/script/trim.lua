@@ -72,7 +72,12 @@ end
 -- A backlog: what the furthest group has not even read is over the bound by itself, so everything below the floor may go, and nothing
 -- has to be read to find out. Whole nodes first, for those go in bounded steps; then the rest, in the node that the floor is in.
 if on_blocked ~= 'trim' and lag and lag >= keep then
-  local first = string.gsub(floor_from, '[(]', '')
+  local first = floor_from
+  if string.sub(first, 1, 1) == '(' then
+    local ms, seq = string.match(first, '^[(](%d+)-(%d+)$')
+    -- The entry after it; where the number is too long for Lua, this one stays, too.
+    first = #seq < 15 and string.format('%s-%.0f', ms, seq + 1) or (ms .. '-' .. seq)
+  end
   local cut = redis.call('XTRIM', key, 'MINID', '~', first, 'LIMIT', most)
   if cut > 0 then
     return { 'more', cut, 0, length - cut, holder, floor_from }
