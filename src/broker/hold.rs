@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::Broker;
+use super::claim::Pending;
 use super::delivery::Delivery;
 use super::error::BrokerError;
 use super::read::millis;
@@ -25,6 +26,12 @@ pub struct Held {
     pub id: EntryId,
     /// How many times it was handed out.
     pub deliveries: u32,
+}
+
+impl From<&Pending> for Held {
+    fn from(pending: &Pending) -> Self {
+        Self { id: pending.entry.id, deliveries: pending.deliveries() }
+    }
 }
 
 impl From<&Delivery> for Held {
@@ -70,9 +77,9 @@ impl Broker {
     }
 
     /// Hands entries back that `consumer` will not finish: they count as idle for long, so that the next sweep of any worker takes them,
-    /// and this delivery is not counted.
+    /// and have the delivery count that `held` says.
     pub async fn hand_back(&self, consumer: &ConsumerName, held: &[Held]) -> Result<Vec<EntryId>, BrokerError> {
-        self.hold("handing back", consumer, HANDED_BACK, held, |count| count.saturating_sub(1)).await
+        self.hold("handing back", consumer, HANDED_BACK, held, |count| count).await
     }
 
     async fn hold(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::consumer::{LanesGone, Shared};
-use crate::broker::claim::Claimed;
+use crate::broker::claim::{Claimed, Pending};
 use crate::broker::delivery::Origin;
 use crate::broker::error::BrokerError;
 use crate::domain::id::{ConsumerName, EntryId};
@@ -77,16 +77,14 @@ impl Reaper {
     async fn sweep(&self, shutdown: &Shutdown) -> Result<Result<(), BrokerError>, LanesGone> {
         let mut cursor = EntryId::MIN;
         loop {
-            // The window is asked first: what is claimed has to have a place.
-            let places = tokio::select! {
+            let taking_up = self.shared.taking_up.lock().await;
+            // The places are taken first, and kept: what is claimed must not wait for one, unknown to the lanes.
+            let mut places = tokio::select! {
                 () = shutdown.stopping().cancelled() => return Ok(Ok(())),
                 places = self.shared.window.take(self.options.batch) => places,
             };
-            let most = places.count();
-            drop(places);
-            let taking_up = self.shared.taking_up.lock().await;
             let claim_after = self.options.claim_after;
-            let claimed = self.shared.broker.claim(&self.consumer, claim_after, cursor, most).await;
+            let claimed = self.shared.broker.claim(&self.consumer, claim_after, cursor, places.count()).await;
             let Claimed { found, cursor: next } = match claimed {
                 Ok(claimed) => claimed,
                 Err(error) => return Ok(Err(error)),
@@ -96,7 +94,10 @@ impl Reaper {
             if !pending.is_empty() {
                 self.shared.telemetry.emit(EntriesReclaimed { count: pending.len() });
             }
-            self.shared.take_up(pending, &self.consumer, Origin::TakenUp, Source::Claimed).await?;
+            let accept = |one: Pending| one.accept(&self.consumer, Origin::TakenUp, &mut places);
+            let received = pending.into_iter().filter_map(accept).collect();
+            drop(places);
+            self.shared.admit(received, Source::Claimed).await?;
             drop(taking_up);
             if next == EntryId::MIN {
                 break;

@@ -36,7 +36,9 @@ impl LaneTask {
         // Dropping the steps ends what they do; a call of the handler among them is cut off here.
         self.steps.clear();
         left.extend(self.running.drain().flat_map(|(_, running)| running.duties).map(|(delivery, _)| delivery));
-        let groups = by_consumer(left.iter().map(|delivery| (delivery.consumer(), Held::from(delivery))));
+        // A shutdown is no crash: the count becomes what it was before this delivery.
+        let uncounted = |delivery: &Delivery| Held { id: delivery.id(), deliveries: delivery.crashes() };
+        let groups = by_consumer(left.iter().map(|delivery| (delivery.consumer(), uncounted(delivery))));
         for (consumer, held) in groups {
             match tokio::time::timeout_at(deadline.into(), self.parts.broker.hand_back(&consumer, &held)).await {
                 Ok(Ok(lost)) => self.parts.telemetry.emit(HandedBack { count: held.len() - lost.len() }),
