@@ -95,6 +95,10 @@ impl Trimmer {
         if trimmed.cut > 0 {
             self.telemetry.emit(event::Trimmed { count: trimmed.cut, unacknowledged: trimmed.unacknowledged });
         }
+        if trimmed.state == TrimState::More {
+            // Whether somebody stands in the way shows at the last step.
+            return;
+        }
         let blocked_by = trimmed.holder.clone().filter(|_| trimmed.state == TrimState::Blocked);
         if blocked_by == self.blocked_by {
             return;
