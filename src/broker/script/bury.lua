@@ -4,9 +4,15 @@
 -- server; the oldest letters go.
 -- KEYS: stream, stream of dead letters, retry records
 -- ARGV: group, consumer, entry id, letters to keep, then names and values of the copy's fields
--- Answers how many letters were cut, or nil when the entry is not pending for this consumer any more.
-local own = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2])
-if #own == 0 then
+-- Answers how many letters were cut, or nil when the entry is not pending for this instance any more.
+
+-- An entry is ours under any name of our instance, `<instance>-<index>`: our own sweep may have moved it from one to another.
+local function instance(name)
+  return string.match(name, '^(.*)%-%d+$') or name
+end
+
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)[1]
+if not pending or instance(pending[2]) ~= instance(ARGV[2]) then
   return false
 end
 local before = redis.call('XLEN', KEYS[2])

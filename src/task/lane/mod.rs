@@ -115,6 +115,8 @@ pub struct LaneTask {
     letters: Settling<VecDeque<Letter>>,
     outage: Option<Outage>,
     beginning: usize,
+    /// Whether an event is under way that is suspected of killing workers.
+    suspect_runs: bool,
     begin_again: Backoff,
     no_begin_before: Instant,
     renewed: Instant,
@@ -172,6 +174,7 @@ impl LaneTask {
             letters: Settling::new(now),
             outage: None,
             beginning: 0,
+            suspect_runs: false,
             begin_again: settle::backoff(),
             no_begin_before: now,
             renewed: now,
@@ -207,6 +210,10 @@ impl LaneTask {
                 },
                 () = tokio::time::sleep_until(wake_at.into()) => {}
             }
+        }
+        inbox.close();
+        while let Ok(arrival) = inbox.try_recv() {
+            self.arrived(arrival);
         }
         self.hand_back().await;
         Ok(())

@@ -110,9 +110,9 @@ impl Reaper {
         let mut cursor = EntryId::MIN;
         loop {
             // The window is asked first: what is claimed has to have a place.
+            let taking_up = self.shared.taking_up.lock().await;
             let Some(places) = self.room(shutdown, self.options.batch).await else { return Ok(Ok(())) };
             let most = places.count();
-            let taking_up = self.shared.taking_up.lock().await;
             let claimed = self.shared.broker.claim(&self.consumer, self.options.claim_after, cursor, most).await;
             let Claimed { found, cursor: next } = match claimed {
                 Ok(claimed) => claimed,
@@ -135,8 +135,8 @@ impl Reaper {
             Err(error) => return Ok(Err(error)),
         };
         for held in left {
-            let Some(places) = self.room(shutdown, 1).await else { return Ok(Ok(())) };
             let _taking_up = self.shared.taking_up.lock().await;
+            let Some(places) = self.room(shutdown, 1).await else { return Ok(Ok(())) };
             match self.shared.broker.seize(&self.consumer, &held).await {
                 Ok(found) => self.take_up(found, places).await?,
                 Err(error) => return Ok(Err(error)),

@@ -47,7 +47,8 @@ pub struct EventFailed<'a> {
     pub next: Option<Duration>,
 }
 
-/// A call of the handler ended in a panic. Its events fail, and each is told as an [`EventFailed`] besides.
+/// A call of the handler ended in a panic. An event that was alone in it fails, and is told as an
+/// [`EventFailed`] besides; several are tried again one by one.
 #[derive(Debug, Clone, Copy)]
 pub struct HandlerPanicked<'a> {
     /// Which handler.
