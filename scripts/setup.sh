@@ -2,7 +2,8 @@
 # Installs what orderd is built with, where it is missing; does nothing where all is there.
 #
 #   scripts/setup.sh           for a build and the demo: Rust, a C compiler (SQLite is built from source), redis-server
-#   scripts/setup.sh --tests   for the tests too: pip, which fetches the other servers (scripts/test-servers.sh)
+#   scripts/setup.sh --tests   for the tests too: pip, which fetches the other servers (scripts/test-servers.sh), and faketime, which
+#                              sets a server's clock back
 #
 # On Debian and Ubuntu it installs by apt-get, as root or through sudo. Elsewhere, and for Rust, it says what to install.
 set -euo pipefail
@@ -17,7 +18,10 @@ main() {
     can_build_c || { missing+=("a C compiler with the C library's headers (gcc or clang)"); packages+=(gcc libc6-dev); }
     has redis-server || { missing+=("redis-server $OLDEST_REDIS or newer (the package is called redis or redis-server)"); packages+=(redis-server); }
     local wanted=()
-    if [ "${1:-}" = --tests ] && ! has_pip; then wanted+=(python3 python3-pip); fi
+    if [ "${1:-}" = --tests ]; then
+        has_pip || wanted+=(python3 python3-pip)
+        has_faketime || wanted+=(faketime)
+    fi
 
     if [ $((${#packages[@]} + ${#wanted[@]})) -gt 0 ]; then
         if can_install; then
@@ -43,6 +47,9 @@ check_rust() {
 
 # Compiles and links, for a compiler without the headers is of no use.
 can_build_c() { has cc && printf '#include <stdio.h>\nint main(void) { return 0; }\n' | cc -x c -o /dev/null - >/dev/null 2>&1; }
+
+# The library is all that is wanted of the package; its place depends on the machine.
+has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 
 has_pip() { has python3 && python3 -m pip --version >/dev/null 2>&1; }
 

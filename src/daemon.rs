@@ -27,7 +27,7 @@ use crate::settings::{HandlerKind, Settings};
 use crate::supervisor::heartbeat::Heartbeats;
 use crate::supervisor::phase::{Phase, Phases, Readiness};
 use crate::supervisor::shutdown::Shutdown;
-use crate::supervisor::{GaveUp, Supervisor};
+use crate::supervisor::{GaveUp, Supervisor, TaskError};
 use crate::task::lane::{self, Gate};
 use crate::task::nudge::Nudge;
 use crate::task::readiness::Sources;
@@ -185,6 +185,14 @@ impl Daemon {
         let settled = Nudge::new(self.settings.trimmer.step());
         let road = self.road(settled.clone(), shutdown);
         tasks.spawn("road", move || road::run(road.clone()));
+
+        let (handler, stop) = (Arc::clone(&self.handler), shutdown.clone());
+        tasks.spawn_once("handler", async move {
+            tokio::select! {
+                () = stop.stopping().cancelled() => Ok(()),
+                reason = handler.broken() => Err(TaskError::new(reason)),
+            }
+        });
 
         let (heartbeats, parts) = (Arc::clone(&self.heartbeats), (Arc::clone(&self.broker), self.telemetry.clone()));
         let (options, stop) = (self.settings.trimmer, shutdown.clone());

@@ -1,4 +1,15 @@
-//! orderd: a worker daemon for order events on Redis Streams.
+//! orderd: a worker daemon for order events on Redis Streams. Nothing lost, nothing applied twice, each order in sequence.
+//!
+//! The story, from the ground up:
+//!
+//! - [`domain`] has the values and the decisions: what an order event is, which may run now, what follows from a failure.
+//! - [`telemetry`] tells what happens; [`supervisor`] keeps tasks alive.
+//! - [`broker`] speaks Redis; [`ledger`] applies an event once however often it comes.
+//! - [`handler`] is what the operator plugs in: what an event does.
+//! - [`task`] has the long-running roles: consumers, lanes, reaper, trimmer. [`admin`] answers over HTTP.
+//! - [`settings`] is what the operator wrote, checked; [`daemon`] puts everything together; [`cli`] is what a person types.
+//!
+//! A Rust program can run the whole daemon with a handler of its own: [`daemon::Daemon::with_handler`].
 
 pub mod crash;
 pub mod domain;

@@ -46,6 +46,17 @@ pub struct Claimed {
     pub cursor: EntryId,
 }
 
+/// Whose an entry is, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// The entry.
+    pub id: EntryId,
+    /// The consumer that has it.
+    pub owner: ConsumerName,
+    /// How many times it was handed out.
+    pub deliveries: u32,
+}
+
 impl Found {
     /// The largest id that was looked at.
     pub fn last(&self) -> Option<EntryId> {
@@ -78,6 +89,27 @@ impl Broker {
         found(reply).ok_or_else(|| BrokerError::reply(OPERATION))
     }
 
+    /// A page of everything that is pending in the group, from `lowest` on, at most `most` entries.
+    pub async fn pending_page(&self, lowest: EntryId, most: usize) -> Result<Vec<Owned>, BrokerError> {
+        const OPERATION: &str = "listing what is pending";
+        let mut list = redis::cmd("XPENDING");
+        list.arg(self.keys.stream.as_str()).arg(self.keys.group.as_str());
+        list.arg(lowest.to_string()).arg("+").arg(most);
+        let rows = reply::array(self.commands.query(OPERATION, &list).await?);
+        let held: Option<Vec<Owned>> = rows.and_then(|rows| rows.into_iter().map(held).collect());
+        held.ok_or_else(|| BrokerError::reply(OPERATION))
+    }
+
+    /// Takes one entry over, whatever its idle time, if it is still as it was when it was `seen`.
+    pub async fn seize(&self, consumer: &ConsumerName, seen: &Owned) -> Result<Found, BrokerError> {
+        const OPERATION: &str = "taking over an entry";
+        let mut seize = self.scripts.seize.key(self.keys.stream.as_str());
+        seize.key(self.keys.retry()).arg(self.keys.group.as_str()).arg(consumer.as_str());
+        seize.arg(seen.id.to_string()).arg(seen.owner.as_str()).arg(seen.deliveries);
+        let reply: Value = self.commands.script(OPERATION, &seize).await?;
+        found(reply).ok_or_else(|| BrokerError::reply(OPERATION))
+    }
+
     /// One step of a sweep: takes over at most `most` entries that have been idle for `idle`, beginning at `cursor`. Looks at no more
     /// than ten times as many.
     pub async fn claim(
@@ -103,6 +135,14 @@ fn claimed(reply: Value) -> Option<Claimed> {
     let deleted = reply::array(parts.next()?)?;
     found.gone.extend(deleted.iter().filter_map(reply::entry_id));
     Some(Claimed { found, cursor })
+}
+
+fn held(row: Value) -> Option<Owned> {
+    let mut parts = reply::array(row)?.into_iter();
+    let id = reply::entry_id(&parts.next()?)?;
+    let owner = reply::text(parts.next()?)?.into();
+    let deliveries = u32::try_from(reply::number(&parts.nth(1)?)?).unwrap_or(u32::MAX);
+    Some(Owned { id, owner, deliveries })
 }
 
 fn found(reply: Value) -> Option<Found> {

@@ -4,8 +4,8 @@
 //! Never: a blocking read on the shared connection; a command sent twice by itself (who asked decides that, for not every command
 //! may be repeated).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
@@ -25,6 +25,10 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that does not acknowledge what was sent to it for so long is taken for dead.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The pauses after a refused login.
+const REFUSED_MIN: Duration = Duration::from_secs(1);
+const REFUSED_MAX: Duration = Duration::from_secs(30);
+
 /// Opens connections to one server, and knows whether that works.
 #[derive(Debug)]
 pub struct Connector {
@@ -32,7 +36,16 @@ pub struct Connector {
     client: redis::Client,
     name: String,
     availability: watch::Sender<Availability>,
+    refused: std::sync::Mutex<Option<Refused>>,
     telemetry: Telemetry,
+}
+
+/// The server did not let us in; asking again and again would only lock the account or fill its log.
+#[derive(Debug, Clone)]
+struct Refused {
+    error: BrokerError,
+    again_at: Instant,
+    pause: Duration,
 }
 
 /// Whether Redis is there.
@@ -72,7 +85,7 @@ impl Connector {
         let (availability, _) = watch::channel(Availability::Unknown);
         // A space would end the name.
         let name = format!("orderd:{}", instance.replace(|c: char| !c.is_ascii_graphic(), "-"));
-        Ok(Self { address, client, name, availability, telemetry })
+        Ok(Self { address, client, name, availability, refused: std::sync::Mutex::new(None), telemetry })
     }
 
     /// Where it connects to.
@@ -92,10 +105,28 @@ impl Connector {
         role: &'static str,
         response_timeout: Option<Duration>,
     ) -> Result<Opened, BrokerError> {
+        if let Some(error) = self.still_refused() {
+            return Err(error);
+        }
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.open_untimed(role, response_timeout)).await;
         let opened = opened.unwrap_or_else(|_| Err(BrokerError::timed_out("connecting")));
         self.note(opened.as_ref().err());
+        self.note_refusal(opened.as_ref().err());
         opened
+    }
+
+    /// The last refusal, while it is too early to ask again.
+    fn still_refused(&self) -> Option<BrokerError> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().filter(|refused| Instant::now() < refused.again_at).map(|refused| refused.error.clone())
+    }
+
+    fn note_refusal(&self, error: Option<&BrokerError>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused = error.filter(|error| matches!(error.trouble, Trouble::Denied(_))).map(|error| {
+            let pause = refused.as_ref().map_or(REFUSED_MIN, |refused| (refused.pause * 2).min(REFUSED_MAX));
+            Refused { error: error.clone(), again_at: Instant::now() + pause, pause }
+        });
     }
 
     async fn open_untimed(&self, role: &str, response_timeout: Option<Duration>) -> Result<Opened, BrokerError> {
@@ -123,12 +154,7 @@ impl Connector {
     /// Takes note of how a command went. Says something only when that is news.
     pub(super) fn note(&self, error: Option<&BrokerError>) {
         let now = Instant::now();
-        let away = error.filter(|error| {
-            matches!(
-                error.trouble,
-                Trouble::Unreachable(_) | Trouble::NotReady(_) | Trouble::NotPrimary(_) | Trouble::Denied(_)
-            )
-        });
+        let away = error.filter(|error| error.is_away());
         if away.is_none() && *self.availability.borrow() == Availability::Up {
             return;
         }

@@ -17,6 +17,15 @@ pub struct BrokerError {
     pub trouble: Trouble,
 }
 
+/// What could not be settled, and why.
+#[derive(Debug)]
+pub struct Unsettled<T> {
+    /// Still to be settled.
+    pub what: T,
+    /// Why it was not.
+    pub error: BrokerError,
+}
+
 /// What is the matter, by what is to be done about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
@@ -71,6 +80,14 @@ impl BrokerError {
     /// Whether the connection that this came over is of no more use.
     pub(crate) fn breaks_connection(&self) -> bool {
         matches!(self.trouble, Trouble::Unreachable(_) | Trouble::NotPrimary(_) | Trouble::Reply)
+    }
+
+    /// Whether it is the server that is away, rather than something about the stream. The connector tells of that.
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self.trouble,
+            Trouble::Unreachable(_) | Trouble::NotReady(_) | Trouble::NotPrimary(_) | Trouble::Denied(_)
+        )
     }
 
     /// The reason in few words, for readiness and the log.

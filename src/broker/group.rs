@@ -31,6 +31,10 @@ pub enum Ensured {
 impl Broker {
     /// Makes the group, and the stream with it, where they do not exist.
     pub async fn ensure_group(&self, start: Start) -> Result<Ensured, BrokerError> {
+        // Looked at first: out of memory, a group cannot be made, not even one that is there.
+        if self.group_exists().await? {
+            return Ok(Ensured::Existing);
+        }
         let after = match start {
             Start::Beginning => Some(EntryId::MIN),
             Start::New => None,
@@ -59,6 +63,19 @@ impl Broker {
             Err(BrokerError { trouble: Trouble::Refused(text), .. }) if text.starts_with("BUSYGROUP") => {
                 Ok(Ensured::Existing)
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn group_exists(&self) -> Result<bool, BrokerError> {
+        let mut look = redis::cmd("XINFO");
+        look.arg("GROUPS").arg(self.keys.stream.as_str());
+        match self.commands.query("looking for the group", &look).await {
+            Ok(rows) => Ok(reply::array(rows).unwrap_or_default().into_iter().any(|row| {
+                let group = self.keys.group.as_str();
+                reply::pairs(row).any(|(name, value)| name == "name" && reply::text(value).as_deref() == Some(group))
+            })),
+            Err(BrokerError { trouble: Trouble::GroupGone(_), .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

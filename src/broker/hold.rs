@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use super::Broker;
 use super::delivery::Delivery;
-use super::error::BrokerError;
+use super::error::{BrokerError, Unsettled};
 use super::read::millis;
-use super::settle::Unsettled;
 use crate::domain::id::{ConsumerName, EntryId};
 
 /// The most entries that one call of the script goes through, so that no call holds Redis up for more than some milliseconds.
@@ -69,10 +68,17 @@ impl Broker {
         Ok((deliveries, lost))
     }
 
-    /// Hands entries back that `consumer` will not finish: they count as idle for long, so that the next sweep of any worker takes them,
-    /// and this delivery is not counted.
+    /// Hands entries back that `consumer` will not finish, with the delivery counts that they are given in `held`. They count as idle for
+    /// long, so that the next sweep of any worker takes them; and every worker is told to sweep now ([`Broker::renew_name`]).
     pub async fn hand_back(&self, consumer: &ConsumerName, held: &[Held]) -> Result<Vec<EntryId>, BrokerError> {
-        self.hold("handing back", consumer, HANDED_BACK, held, |count| count.saturating_sub(1)).await
+        let lost = self.hold("handing back", consumer, HANDED_BACK, held, |count| count).await?;
+        let mut tell = redis::cmd("INCR");
+        tell.arg(self.keys.handed_back());
+        // Without this word, the others find the entries at their next sweep.
+        if let Err(error) = self.commands.query::<u64>("telling that entries were handed back", &tell).await {
+            tracing::debug!(%error, "nobody was told of what was handed back");
+        }
+        Ok(lost)
     }
 
     async fn hold(

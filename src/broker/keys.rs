@@ -37,6 +37,11 @@ impl Keys {
         format!("{}:instance:{}:{name}", self.tagged, self.group)
     }
 
+    /// Counts how often entries were handed back: `{orders:events}:handed-back:<group>`.
+    pub fn handed_back(&self) -> String {
+        format!("{}:handed-back:{}", self.tagged, self.group)
+    }
+
     /// The id below which this group has settled everything: `{orders:events}:watermark:<group>`.
     pub fn watermark(&self) -> String {
         format!("{}:watermark:{}", self.tagged, self.group)

@@ -13,10 +13,19 @@ use super::reply;
 use crate::domain::id::{ConsumerName, GroupName};
 
 /// How long a name stays locked after the last sign of life of whoever has it.
-pub const LOCK_TIME: Duration = Duration::from_secs(10);
+pub const LOCK_TIME: Duration = Duration::from_millis(1500);
 
 /// The names that are tried, one after the other, before the worker gives up: `web`, `web.2`, …
 const MOST_SUFFIXES: u32 = 1000;
+
+/// The lock on a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lock {
+    /// Whether it is ours.
+    pub is_ours: bool,
+    /// How often entries of this group were handed back: a rise means that there is something to take over at once.
+    pub handed_back: u64,
+}
 
 /// A consumer of the group, as the server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,30 +43,36 @@ impl Broker {
     pub async fn lock_name(&self, wanted: &str, token: &str) -> Result<Option<String>, BrokerError> {
         for n in 1..=MOST_SUFFIXES {
             let name = if n == 1 { wanted.to_owned() } else { format!("{wanted}.{n}") };
-            if self.renew_name(&name, token).await? {
+            if self.renew_name(&name, token).await?.is_ours {
                 return Ok(Some(name));
             }
         }
         Ok(None)
     }
 
-    /// Renews the lock on `name`, or takes it where it is free. `false` when somebody else has it.
-    pub async fn renew_name(&self, name: &str, token: &str) -> Result<bool, BrokerError> {
-        let mut lock = self.scripts.lock.key(self.keys.instance(name));
-        lock.arg(token).arg(millis(LOCK_TIME));
-        self.commands.script("locking the name", &lock).await
+    /// Renews the lock on `name`, or takes it where it is free.
+    pub async fn renew_name(&self, name: &str, token: &str) -> Result<Lock, BrokerError> {
+        self.lock("locking the name", name, token, millis(LOCK_TIME)).await
     }
 
     /// Gives the lock on `name` up.
     pub async fn release_name(&self, name: &str, token: &str) -> Result<(), BrokerError> {
-        let mut lock = self.scripts.lock.key(self.keys.instance(name));
-        lock.arg(token).arg(0);
-        self.commands.script::<bool>("giving the name up", &lock).await.map(|_| ())
+        self.lock("giving the name up", name, token, 0).await.map(|_| ())
     }
 
-    /// Whether a process of this name is alive.
+    async fn lock(&self, operation: &'static str, name: &str, token: &str, ms: u64) -> Result<Lock, BrokerError> {
+        let mut lock = self.scripts.lock.key(self.keys.instance(name));
+        lock.key(self.keys.handed_back()).arg(token).arg(ms);
+        let (is_ours, handed_back) = self.commands.script(operation, &lock).await?;
+        Ok(Lock { is_ours, handed_back })
+    }
+
+    /// Whether a process of this name is alive. A lock that has longer to run than any lock is given was set before the server's clock
+    /// stepped back, and was not renewed since.
     pub async fn is_name_locked(&self, name: &str) -> Result<bool, BrokerError> {
-        self.commands.query("looking at a name", redis::cmd("EXISTS").arg(self.keys.instance(name))).await
+        let left: i64 =
+            self.commands.query("looking at a name", redis::cmd("PTTL").arg(self.keys.instance(name))).await?;
+        Ok(is_alive(left))
     }
 
     /// Removes a consumer that has nothing pending, in one step. `false` when it has, or does not exist.
@@ -73,13 +88,14 @@ impl Broker {
         let keys = Keys::new(self.keys.stream.clone(), group.clone());
         let mut look = redis::pipe();
         for instance in instances {
-            look.cmd("EXISTS").arg(keys.instance(instance));
+            look.cmd("PTTL").arg(keys.instance(instance));
         }
         if instances.is_empty() {
             return Ok(Vec::new());
         }
         let replies = self.commands.pipeline(OPERATION, &look).await?;
-        let alive = replies.iter().map(|reply| reply::number(reply).map(|count| count > 0));
+        let alive =
+            replies.iter().map(|reply| if let redis::Value::Int(left) = reply { Some(is_alive(*left)) } else { None });
         alive.collect::<Option<_>>().ok_or_else(|| BrokerError::reply(OPERATION))
     }
 
@@ -97,6 +113,12 @@ impl Broker {
         rows.ok_or_else(|| BrokerError::reply(OPERATION))
             .map(|rows| rows.into_iter().filter_map(consumer_info).collect())
     }
+}
+
+/// Whether a lock with so many milliseconds left is held. One that has longer to run than any lock is given was set before the server's
+/// clock stepped back.
+fn is_alive(left: i64) -> bool {
+    u64::try_from(left).is_ok_and(|left| left <= millis(LOCK_TIME))
 }
 
 fn consumer_info(row: redis::Value) -> Option<ConsumerInfo> {

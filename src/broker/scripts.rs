@@ -12,6 +12,8 @@ pub(super) struct Scripts {
     pub(super) bury: Script,
     /// Takes over what others left.
     pub(super) claim: Script,
+    /// Takes over one entry whose idle time says nothing.
+    pub(super) seize: Script,
     /// Lists what a consumer has pending.
     pub(super) own: Script,
     /// Renews, begins or hands back what is held.
@@ -35,6 +37,7 @@ impl Scripts {
         Self {
             bury: Script::new(include_str!("script/bury.lua")),
             claim: Script::new(include_str!("script/claim.lua")),
+            seize: Script::new(include_str!("script/seize.lua")),
             own: Script::new(include_str!("script/own.lua")),
             hold: Script::new(include_str!("script/hold.lua")),
             park: Script::new(include_str!("script/park.lua")),

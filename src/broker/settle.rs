@@ -9,7 +9,7 @@ use redis::Value;
 use super::Broker;
 use super::claim::write_record;
 use super::delivery::Delivery;
-use super::error::{BrokerError, Trouble};
+use super::error::{BrokerError, Trouble, Unsettled};
 use super::hold::Held;
 use crate::domain::entry::{Entry, Field};
 use crate::domain::id::{ConsumerName, EntryId};
@@ -40,15 +40,6 @@ pub struct Settled {
     pub count: usize,
     /// How many of them Redis did not know as pending any more: somebody else has acknowledged them, or the group was made anew.
     pub missed: usize,
-}
-
-/// What could not be settled, and why.
-#[derive(Debug)]
-pub struct Unsettled<T> {
-    /// Still to be settled.
-    pub what: T,
-    /// Why it was not.
-    pub error: BrokerError,
 }
 
 /// Why an entry becomes a dead letter, and what is known of its life.

@@ -72,6 +72,20 @@ impl Survey {
 }
 
 impl Broker {
+    /// The server's clock, since the Unix epoch, and the newest entry that is pending.
+    pub async fn time_and_newest_pending(&self) -> Result<(Duration, Option<EntryId>), BrokerError> {
+        const OPERATION: &str = "asking for the time";
+        let mut ask = redis::pipe();
+        ask.cmd("TIME").cmd("XPENDING").arg(self.keys.stream.as_str()).arg(self.keys.group.as_str());
+        let replies = self.commands.pipeline(OPERATION, &ask).await?;
+        let time = replies.first().and_then(server_time).ok_or_else(|| BrokerError::reply(OPERATION))?;
+        let newest = match replies.get(1) {
+            Some(Value::Array(summary)) => summary.get(2).and_then(reply::entry_id),
+            _ => None,
+        };
+        Ok((time, newest))
+    }
+
     /// Looks at the stream. Without a stream everything is zero and there are no groups.
     pub async fn survey(&self) -> Result<Survey, BrokerError> {
         let mut look = redis::pipe();

@@ -30,6 +30,11 @@ pub trait Handler: Send + Sync + 'static {
     /// them fails, the later ones of that order must not be applied and are answered [`Outcome::NotReached`]; other orders go on.
     /// A panic counts as a transient failure of every event in the batch.
     fn handle(&self, batch: Batch) -> Handling<'_>;
+
+    /// Completes, with the reason, when this handler can never work again and the process has to end. Most never do.
+    fn broken(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// How much a handler takes at once.

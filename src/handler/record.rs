@@ -1,5 +1,6 @@
 //! `handler.kind = "ledger"`: enters every event into the order ledger.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{Handler, Handling, Limits};
@@ -30,5 +31,9 @@ impl Handler for RecordHandler {
 
     fn handle(&self, batch: Batch) -> Handling<'_> {
         self.ledger.apply(batch)
+    }
+
+    fn broken(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+        self.ledger.broken()
     }
 }

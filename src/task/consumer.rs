@@ -184,9 +184,12 @@ impl Consumer {
             };
             self.shared.tell_lost(&found.gone, "while it was pending here");
             let last = found.last();
-            let pending = self.shared.unknown(found.pending).await?;
-            let taking = self.shared.take_up(pending, self.reader.consumer(), Origin::Read, Source::Own);
-            heartbeat.while_waiting(taking).await?;
+            let mut pending = self.shared.unknown(found.pending).await?;
+            while !pending.is_empty() {
+                let places = heartbeat.while_waiting(self.shared.window.take(pending.len())).await;
+                let how = (Origin::Read, Source::Own);
+                pending = self.shared.take_up(pending, places, self.reader.consumer(), how).await?;
+            }
             match last.and_then(EntryId::next) {
                 Some(next) if found.seen == most => lowest = next,
                 _ => return Ok(Ok(())),
@@ -254,24 +257,21 @@ impl Shared {
         Ok(pending.into_iter().filter(|pending| unknown.binary_search(&pending.entry.id).is_ok()).collect())
     }
 
-    /// Makes deliveries of `pending` as places become free, and brings them to the lanes.
+    /// Makes deliveries of `pending`, as many as there are `places`, and brings them to the lanes. Returns the rest.
     pub async fn take_up(
         &self,
         pending: Vec<Pending>,
+        mut places: Places,
         consumer: &ConsumerName,
-        origin: Origin,
-        source: Source,
-    ) -> Result<(), LanesGone> {
-        let mut pending = pending.into_iter().peekable();
-        while pending.peek().is_some() {
-            let mut places = self.window.take(pending.len()).await;
-            let count = places.count();
-            let received = pending.by_ref().take(count).filter_map(|one| one.accept(consumer, origin, &mut places));
-            let received: Vec<Received> = received.collect();
-            drop(places);
-            self.admit(received, source).await?;
-        }
-        Ok(())
+        (origin, source): (Origin, Source),
+    ) -> Result<Vec<Pending>, LanesGone> {
+        let mut pending = pending.into_iter();
+        let count = places.count();
+        let received = pending.by_ref().take(count).filter_map(|one| one.accept(consumer, origin, &mut places));
+        let received: Vec<Received> = received.collect();
+        drop(places);
+        self.admit(received, source).await?;
+        Ok(pending.collect())
     }
 
     /// Names entries that were deleted before they were handled.

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::broker::Broker;
 use crate::broker::error::BrokerError;
-use crate::broker::name::LOCK_TIME;
+use crate::broker::name::{LOCK_TIME, Lock};
 use crate::domain::id::ConsumerName;
 use crate::supervisor::TaskError;
 use crate::supervisor::heartbeat::Heartbeat;
@@ -40,8 +42,14 @@ impl Name {
     /// that may be our own earlier life, whose pending entries go with the name.
     pub async fn take(broker: &Broker, wanted: &str) -> Result<Self, NameError> {
         let token = format!("{:032x}", fastrand::u128(..));
-        if !broker.renew_name(wanted, &token).await? {
-            tokio::time::sleep(LOCK_TIME + Duration::from_millis(50)).await;
+        match broker.renew_name(wanted, &token).await {
+            Ok(Lock { is_ours: true, .. }) => return Ok(Self { instance: wanted.to_owned(), token }),
+            Ok(_) => tokio::time::sleep(LOCK_TIME + Duration::from_millis(50)).await,
+            // No lock can be made, and still there is work that needs no memory. A name that nobody else can have needs no lock.
+            Err(error) if error.trouble.is_out_of_memory() => {
+                return Ok(Self { instance: format!("{wanted}.{:016x}", fastrand::u64(..)), token });
+            }
+            Err(error) => return Err(error.into()),
         }
         let instance = broker.lock_name(wanted, &token).await?;
         let instance = instance.ok_or_else(|| NameError::AllTaken(wanted.to_owned()))?;
@@ -59,15 +67,27 @@ impl Name {
     }
 
     /// Keeps the name until it is told to stop. Ends with an error when somebody else has taken it, after a pause of this process, say.
-    pub async fn keep(self, broker: Arc<Broker>, shutdown: Shutdown, heartbeat: Heartbeat) -> Result<(), TaskError> {
+    /// On the way it learns when another worker has handed entries back, and passes that on through `sweep`.
+    pub async fn keep(
+        self,
+        broker: Arc<Broker>,
+        sweep: Arc<Notify>,
+        shutdown: Shutdown,
+        heartbeat: Heartbeat,
+    ) -> Result<(), TaskError> {
+        let mut known = None;
         loop {
             tokio::select! {
                 () = shutdown.stopping().cancelled() => return Ok(()),
                 () = heartbeat.while_waiting(tokio::time::sleep(RENEW_EVERY)) => {}
             }
             match broker.renew_name(&self.instance, &self.token).await {
-                Ok(true) => {}
-                Ok(false) => {
+                Ok(Lock { is_ours: true, handed_back }) => {
+                    if known.replace(handed_back).is_some_and(|known| known != handed_back) {
+                        sweep.notify_one();
+                    }
+                }
+                Ok(_) => {
                     return Err(TaskError::new(format_args!("another process has taken the name '{}'", self.instance)));
                 }
                 Err(error) => tracing::debug!(%error, "the lock on the name was not renewed"),

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 
 use super::consumer::{self, Consumer, Shared};
 use super::lane::{self, LaneTask};
@@ -17,7 +17,7 @@ use super::reaper::{self, Reaper};
 use super::trouble::Trouble;
 use crate::broker::claim::Pending;
 use crate::broker::delivery::{Origin, Received, Window};
-use crate::broker::error::BrokerError;
+use crate::broker::error::{BrokerError, Trouble as RedisTrouble};
 use crate::broker::group::{Ensured, Start};
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{ConsumerName, EntryId};
@@ -82,8 +82,10 @@ pub async fn run(parts: Parts) -> Result<(), TaskError> {
     let lanes = LaneTask::new(parts.lanes.clone());
     tasks.spawn_once("lanes", lanes.run(arrivals, shutdown.clone(), parts.heartbeats.register("lanes", SILENCE)));
     let keeper = parts.heartbeats.register("name", SILENCE);
-    tasks.spawn_once("name", name.clone().keep(Arc::clone(&shared.broker), shutdown.clone(), keeper));
-    tasks.spawn_once("road", open(parts.clone(), shared, consumers, shutdown.clone()));
+    let sweep = Arc::new(Notify::new());
+    let keeping = name.clone().keep(Arc::clone(&shared.broker), Arc::clone(&sweep), shutdown.clone(), keeper);
+    tasks.spawn_once("name", keeping);
+    tasks.spawn_once("road", open(parts.clone(), shared, consumers, sweep, shutdown.clone()));
     let ended = tasks.run().await.map_err(|gave_up| TaskError::new(gave_up.error));
     if ended.is_ok()
         && let Err(error) = name.give_up(&parts.lanes.broker, parts.consumers.count).await
@@ -94,7 +96,13 @@ pub async fn run(parts: Parts) -> Result<(), TaskError> {
 }
 
 /// Takes up what an earlier life left, and then starts consumers and reaper.
-async fn open(parts: Parts, shared: Shared, consumers: Vec<ConsumerName>, shutdown: Shutdown) -> Result<(), TaskError> {
+async fn open(
+    parts: Parts,
+    shared: Shared,
+    consumers: Vec<ConsumerName>,
+    sweep: Arc<Notify>,
+    shutdown: Shutdown,
+) -> Result<(), TaskError> {
     tokio::select! {
         () = shutdown.stopping().cancelled() => return Ok(()),
         resumed = resume(&shared, &consumers) => resumed?,
@@ -111,7 +119,7 @@ async fn open(parts: Parts, shared: Shared, consumers: Vec<ConsumerName>, shutdo
     }
     let heartbeats = Arc::clone(&parts.heartbeats);
     tasks.spawn("reaper", move || {
-        let reaper = Reaper::new(shared.clone(), parts.reaper, consumers.clone());
+        let reaper = Reaper::new(shared.clone(), parts.reaper, consumers.clone(), Arc::clone(&sweep));
         let running = reaper.map(|reaper| reaper.run(shutdown.clone(), heartbeats.register("reaper", SILENCE)));
         async move { if let Some(running) = running { running.await } else { Ok(()) } }
     });
@@ -173,6 +181,10 @@ async fn resume(shared: &Shared, consumers: &[ConsumerName]) -> Result<(), TaskE
         while places.count() > 0 {
             if let Err(error) = fill(shared, &mut left).await {
                 shared.trouble.is(&error);
+                if let RedisTrouble::GroupGone(_) = error.trouble {
+                    // The road begins again with making sure of the group.
+                    return Err(TaskError::new(error));
+                }
                 tokio::time::sleep(backoff.failed()).await;
                 continue;
             }

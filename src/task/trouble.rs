@@ -25,6 +25,8 @@ pub struct Since {
     pub reason: String,
     /// Since when.
     pub since: Instant,
+    /// Whether it was told here. That the server is away is told by those who connect.
+    told: bool,
 }
 
 impl Trouble {
@@ -45,11 +47,12 @@ impl Trouble {
             if state.as_ref().is_some_and(|known| known.reason == reason) {
                 return false;
             }
-            if state.is_none() {
+            let told = state.as_ref().is_some_and(|known| known.told);
+            if !told && !error.is_away() {
                 self.telemetry.emit(ReadingBlocked { reason: &reason });
             }
             let since = state.as_ref().map_or_else(Instant::now, |known| known.since);
-            *state = Some(Since { reason, since });
+            *state = Some(Since { reason, since, told: told || !error.is_away() });
             true
         });
     }
@@ -60,8 +63,10 @@ impl Trouble {
             return;
         }
         self.state.send_if_modified(|state| {
-            let Some(Since { since, .. }) = state.take() else { return false };
-            self.telemetry.emit(ReadingResumed { after: since.elapsed() });
+            let Some(Since { since, told, .. }) = state.take() else { return false };
+            if told {
+                self.telemetry.emit(ReadingResumed { after: since.elapsed() });
+            }
             true
         });
     }

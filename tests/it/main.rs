@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod check;
+mod clock;
 mod dead;
 mod harness;
 mod ledger;

@@ -91,6 +91,13 @@ impl Ledger for SqliteLedger {
             self.ask(batch).await.unwrap_or_else(no_writer)
         })
     }
+
+    fn broken(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+        Box::pin(async {
+            self.stopped().await;
+            "the ledger's writer has stopped".to_owned()
+        })
+    }
 }
 
 impl Drop for SqliteLedger {

@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use super::job::{Job, Life};
 use super::{Begun, LaneTask, Step};
 use crate::broker::delivery::{Delivery, Origin};
-use crate::broker::settle::Unsettled;
+use crate::broker::error::Unsettled;
 use crate::domain::batch::{Batch, Context, Work};
 use crate::domain::id::EntryId;
 use crate::domain::lanes::{Item as _, Run};
