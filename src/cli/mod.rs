@@ -22,6 +22,7 @@ pub mod check;
 pub mod dead;
 pub mod draft;
 pub mod exit;
+pub mod health;
 pub mod orders;
 pub mod plausible;
 pub mod run;
@@ -72,6 +73,8 @@ pub enum Command {
     Add(add::Args),
     /// List the orders in the ledger, or show one with its history
     Orders(orders::Args),
+    /// Ask the daemon on this host whether it is ready, for a health check
+    Health(health::Health),
     /// List and show what was given up; replay it, or discard it
     Dead(dead::Args),
     /// Show the stream, its groups and consumers, and what waits
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&cli),
         Command::Add(args) => add::run(&cli, args),
         Command::Orders(args) => orders::run(&cli, args),
+        Command::Health(health) => health::run(&cli, health),
         Command::Dead(args) => dead::run(&cli, args),
         Command::Status(args) => status::run(&cli, args),
         Command::Trim(args) => trim::run(&cli, args),

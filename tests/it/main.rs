@@ -2,10 +2,12 @@
 // Not needed for the build: it tells the linter that helper functions are test code too.
 #![cfg(test)]
 
+mod backlog;
 mod check;
 mod clock;
 mod dead;
 mod harness;
+mod health;
 mod ledger;
 mod road;
 mod status;

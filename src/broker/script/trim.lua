@@ -29,7 +29,7 @@ end
 local length = redis.call('XLEN', key)
 
 -- The floor: where what some group still needs begins. An entry is needed when it stands at the floor or above.
-local floor, floor_from, holder, own
+local floor, floor_from, holder, lag, own
 for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
   local group = map(fields)
   local from, order
@@ -44,7 +44,7 @@ for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
     own = from
   end
   if floor == nil or order < floor then
-    floor, floor_from, holder = order, from, group['name']
+    floor, floor_from, holder, lag = order, from, group['name'], group['lag']
   end
 end
 if own == nil then
@@ -66,6 +66,18 @@ end
 local over = length - keep
 if over <= 0 then
   return { 'ok', 0, 0, length, holder, floor_from }
+end
+
+-- A backlog: what the furthest group has not even read is over the bound by itself, so everything below the floor may go, and nothing
+-- has to be read to find out. Whole nodes first, for those go in bounded steps; then the rest, in the node that the floor is in.
+if on_blocked ~= 'trim' and lag and lag >= keep then
+  local first = string.gsub(floor_from, '[(]', '')
+  local cut = redis.call('XTRIM', key, 'MINID', '~', first, 'LIMIT', most)
+  if cut > 0 then
+    return { 'more', cut, 0, length - cut, holder }
+  end
+  cut = redis.call('XTRIM', key, 'MINID', '=', first)
+  return { cut < over and 'blocked' or 'ok', cut, 0, length - cut, holder }
 end
 
 -- The common case: few entries are needed, all of them within the bound, so everything over it may go.
