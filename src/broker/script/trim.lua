@@ -6,7 +6,8 @@
 -- where the floor is the first id that is still needed, or "(" and the last that is not, and state is "ok", "more" (there is more to cut), "blocked", "no-stream" or "no-group".
 local key, required, keep, most, on_blocked = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
--- So many entries are read at the most, with their content, to find out where the floor lies.
+-- So many entries are read at the most, with their content, to find out where the floor lies: from the floor on, and from the head.
+local LOOK_AHEAD = 1000
 local LOOK = 200
 
 -- Ids are compared as padded text: a Lua number does not hold 64 bits.
@@ -29,7 +30,7 @@ end
 local length = redis.call('XLEN', key)
 
 -- The floor: where what some group still needs begins. An entry is needed when it stands at the floor or above.
-local floor, floor_from, holder, lag, own
+local floor, floor_from, holder, lag, pending, own
 for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
   local group = map(fields)
   local from, order
@@ -44,7 +45,7 @@ for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
     own = from
   end
   if floor == nil or order < floor then
-    floor, floor_from, holder, lag = order, from, group['name'], group['lag']
+    floor, floor_from, holder, lag, pending = order, from, group['name'], group['lag'], group['pending']
   end
 end
 if own == nil then
@@ -71,18 +72,23 @@ end
 -- A backlog: what the furthest group has not even read is over the bound by itself, so everything below the floor may go, and nothing
 -- has to be read to find out. Whole nodes first, for those go in bounded steps; then the rest, in the node that the floor is in.
 if on_blocked ~= 'trim' and lag and lag >= keep then
-  local first = string.gsub(floor_from, '[(]', '')
+  local first = floor_from
+  if string.sub(first, 1, 1) == '(' then
+    local ms, seq = string.match(first, '^[(](%d+)-(%d+)$')
+    -- The entry after it; where the number is too long for Lua, this one stays, too.
+    first = #seq < 15 and string.format('%s-%.0f', ms, seq + 1) or (ms .. '-' .. seq)
+  end
   local cut = redis.call('XTRIM', key, 'MINID', '~', first, 'LIMIT', most)
   if cut > 0 then
-    return { 'more', cut, 0, length - cut, holder }
+    return { 'more', cut, 0, length - cut, holder, floor_from }
   end
   cut = redis.call('XTRIM', key, 'MINID', '=', first)
-  return { cut < over and 'blocked' or 'ok', cut, 0, length - cut, holder }
+  return { cut < over and 'blocked' or 'ok', cut, 0, length - cut, holder, floor_from }
 end
 
 -- The common case: few entries are needed, all of them within the bound, so everything over it may go.
-local look = math.min(LOOK, keep)
-if #redis.call('XRANGE', key, floor_from, '+', 'COUNT', look + 1) <= look then
+local look = math.min(LOOK_AHEAD, keep)
+if pending <= look and #redis.call('XRANGE', key, floor_from, '+', 'COUNT', look + 1) <= look then
   local cut = math.min(over, most)
   redis.call('XTRIM', key, 'MAXLEN', '=', length - cut)
   return { cut < over and 'more' or 'ok', cut, 0, length - cut, holder, floor_from }
