@@ -73,7 +73,7 @@ impl Broker {
     pub async fn is_name_locked(&self, name: &str) -> Result<bool, BrokerError> {
         let left: i64 =
             self.commands.query("looking at a name", redis::cmd("PTTL").arg(self.keys.instance(name))).await?;
-        Ok(u64::try_from(left).is_ok_and(|left| left <= millis(LOCK_TIME)))
+        Ok(is_alive(left))
     }
 
     /// Removes a consumer that has nothing pending, in one step. `false` when it has, or does not exist.
@@ -89,13 +89,14 @@ impl Broker {
         let keys = Keys::new(self.keys.stream.clone(), group.clone());
         let mut look = redis::pipe();
         for instance in instances {
-            look.cmd("EXISTS").arg(keys.instance(instance));
+            look.cmd("PTTL").arg(keys.instance(instance));
         }
         if instances.is_empty() {
             return Ok(Vec::new());
         }
         let replies = self.commands.pipeline(OPERATION, &look).await?;
-        let alive = replies.iter().map(|reply| reply::number(reply).map(|count| count > 0));
+        let alive =
+            replies.iter().map(|reply| if let redis::Value::Int(left) = reply { Some(is_alive(*left)) } else { None });
         alive.collect::<Option<_>>().ok_or_else(|| BrokerError::reply(OPERATION))
     }
 
@@ -113,6 +114,12 @@ impl Broker {
         rows.ok_or_else(|| BrokerError::reply(OPERATION))
             .map(|rows| rows.into_iter().filter_map(consumer_info).collect())
     }
+}
+
+/// Whether a lock with so many milliseconds left is held. One that has longer to run than any lock is given was set before the server's
+/// clock stepped back.
+fn is_alive(left: i64) -> bool {
+    u64::try_from(left).is_ok_and(|left| left <= millis(LOCK_TIME))
 }
 
 fn consumer_info(row: redis::Value) -> Option<ConsumerInfo> {

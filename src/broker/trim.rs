@@ -1,7 +1,7 @@
 //! Trimming.
 //!
 //! Owns: the script that surveys every group and cuts in the same step, so that no group can be made or set back in between.
-//! Never: `XTRIM` outside of it; a cut where the group that is worked for is missing.
+//! Never: `XTRIM` of the stream outside of it; a cut where the group that is worked for is missing.
 
 use super::Broker;
 use super::error::BrokerError;

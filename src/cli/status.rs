@@ -93,6 +93,9 @@ fn text(status: &Status, settings: &Settings) -> String {
     }
     text += "\n";
     match safe_point {
+        Some(_) if survey.groups.iter().all(|group| group.pending == 0 && group.oldest_undelivered.is_none()) => {
+            text += "all of it is settled by every group\n";
+        }
         Some(point) => {
             let group = printable(point.held_by().as_str());
             let _ =

@@ -121,7 +121,7 @@ fn a_letter_and_its_replay_keep_every_byte_in_its_place() {
         said(&world.orderd(&["dead", "replay", &entry, "--yes"]), 0, "replayed 1 ");
         wait_until("the replay is given up", || letters(&world) == 1);
         drop(daemon);
-        said(&world.orderd(&["dead", "replay", "--all", "--yes"]), 0, "replayed 1 ");
+        said(&world.orderd(&["dead", "replay", &entry, "--yes"]), 0, "replayed 1 ");
         odd.push((b"_replay_of".to_vec(), entry.clone().into_bytes()));
         let on_stream: Vec<Fields> = entries(&world).into_iter().skip(1).map(|(_, fields)| fields).collect();
         assert_eq!(on_stream, [odd.clone(), odd], "{server}");

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::harness::command::Ended;
-use crate::harness::{DEAD, GROUP, STREAM, World, servers};
+use crate::harness::{DEAD, GROUP, STREAM, World, servers, wait_until};
 
 fn json(ended: &Ended) -> Value {
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -33,6 +33,7 @@ fn groups_consumers_and_dead_letters_are_shown_as_they_stand() {
         world.add(&[("action", "paid"), ("orderId", "a"), ("amount", "x")]);
         let _daemon = world.daemon("w", &[]);
         world.wait_until_drained();
+        assert!(world.orderd(&["status"]).out.contains("all of it is settled by every group"), "{server}");
         redis(&world, &format!("XGROUP CREATE {STREAM} audit 0"));
         redis(&world, &format!("XREADGROUP GROUP audit ghost-0 COUNT 3 STREAMS {STREAM} >"));
 
@@ -60,6 +61,25 @@ fn groups_consumers_and_dead_letters_are_shown_as_they_stand() {
             assert!(text.contains(part), "{server}: {part} in\n{text}");
         }
     }
+}
+
+#[test]
+fn a_worker_that_was_killed_is_shown_as_gone_with_what_it_held() {
+    let world = World::new();
+    let daemon = world.daemon("w", &[("handler.kind", "none"), ("consumers.count", "1")]);
+    daemon.wait_until_ready();
+    let consumer = || {
+        let status = json(&world.orderd(&["status", "--json"]));
+        let consumer = &status["groups"][0]["consumers"][0];
+        assert_eq!(consumer["name"], "w-0", "{status}");
+        (consumer["alive"].clone(), consumer["pending"].clone())
+    };
+    redis(&world, &format!("XGROUP CREATECONSUMER {STREAM} {GROUP} w-0"));
+    assert_eq!(consumer(), (true.into(), 0.into()));
+    daemon.kill9();
+    world.add_many(1, 1);
+    redis(&world, &format!("XREADGROUP GROUP {GROUP} w-0 STREAMS {STREAM} >"));
+    wait_until("its lock has run out", || consumer() == (false.into(), 1.into()));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use jiff::Timestamp;
 use jiff::fmt::friendly::SpanParser;
 
@@ -103,9 +103,10 @@ impl FromStr for Wanted {
 impl Wanted {
     fn is(self, letter: &DeadLetter) -> bool {
         match self {
-            Self::Either(id) => letter.id == id || letter.entry.id == id,
+            Self::Either(id) => Self::Letter(id).is(letter) || Self::Entry(id).is(letter),
             Self::Letter(id) => letter.id == id,
-            Self::Entry(id) => letter.entry.id == id,
+            // Of a replay that failed again, people remember the first id.
+            Self::Entry(id) => letter.entry.id == id || letter.origin() == id,
         }
     }
 
@@ -163,7 +164,7 @@ pub(super) async fn by_ids(broker: &Broker, wanted: &[Wanted], all_groups: bool)
     let mut found: Vec<DeadLetter> = Vec::new();
     let mut lowest = Some(EntryId::MIN);
     while let Some(from) = lowest {
-        let page = broker.letters(from).await.context("nothing was changed")?;
+        let page = broker.letters(from).await?;
         let ours = page.letters.into_iter().filter(|letter| all_groups || letter.group == broker.keys().group);
         found.extend(ours.filter(|letter| wanted.iter().any(|wanted| wanted.is(letter))));
         lowest = page.next;
@@ -182,7 +183,7 @@ pub(super) async fn by_ids(broker: &Broker, wanted: &[Wanted], all_groups: bool)
     for wanted in wanted {
         let mut named = found.iter().filter(|letter| wanted.is(letter));
         if let Some(first) = named.next()
-            && let Some(other) = named.find(|other| other.entry.id != first.entry.id)
+            && let Some(other) = named.find(|other| other.origin() != first.origin())
         {
             let id = wanted.id();
             bail!(

@@ -59,7 +59,7 @@ struct Show {
     #[arg(long)]
     all_groups: bool,
 
-    /// Print JSON: one object
+    /// Print JSON: one object for each letter that the id names
     #[arg(long)]
     json: bool,
 }
