@@ -21,6 +21,7 @@ pub mod add;
 pub mod check;
 pub mod draft;
 pub mod exit;
+mod findings;
 pub mod orders;
 pub mod plausible;
 pub mod run;
@@ -68,7 +69,7 @@ pub enum Command {
     Add(add::Args),
     /// List the orders in the ledger, or show one with its history
     Orders(orders::Args),
-    /// Check the configuration, and report everything that is wrong with it at once
+    /// Check the configuration, Redis and the ledger, and report everything that is wrong at once
     Check(Check),
 }
 
@@ -115,6 +116,9 @@ fn exit_for(error: &anyhow::Error) -> Exit {
     if error.is::<ConfigErrors>() {
         return Exit::Config;
     }
+    if error.is::<sandbox::SandboxError>() {
+        return Exit::Unavailable;
+    }
     run::exit_for(error).or_else(|| error.downcast_ref::<BrokerError>().map(broker_exit)).unwrap_or(Exit::Failure)
 }
 
@@ -127,10 +131,15 @@ fn broker_exit(error: &BrokerError) -> Exit {
 
 /// Runs a command that talks to Redis: on this thread, with a broker for what `settings` name.
 fn with_broker<T>(settings: &Settings, command: impl AsyncFnOnce(&Broker) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let broker = broker_for(settings)?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command(&broker))
+}
+
+/// A broker for what `settings` name, not connected yet.
+fn broker_for(settings: &Settings) -> anyhow::Result<Broker> {
     let connector = Connector::new(settings.redis.clone(), "cli", Telemetry::new()?)?;
     let keys = Keys::new(settings.stream.key.clone(), settings.stream.group.clone());
-    let broker = Broker::new(Arc::new(connector), keys);
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command(&broker))
+    Ok(Broker::new(Arc::new(connector), keys))
 }
 
 /// Writes a result to the standard output. A reader that has seen enough, such as `head`, is no failure.

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod check;
+mod check_redis;
 mod harness;
 mod ledger;
 mod road;

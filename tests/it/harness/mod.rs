@@ -4,6 +4,7 @@
 //! Never: a fixed sleep; what is waited for is a condition, with a deadline.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use orderd::cli::sandbox::{Options, PrivateServer};
@@ -60,6 +61,14 @@ impl World {
     /// The same, which dies at a crash point.
     pub(crate) fn doomed_daemon(&self, instance: &str, settings: &[(&str, &str)], crash_at: &str) -> Daemon {
         Daemon::start(self, instance, settings, &[("ORDERD_CRASH_AT", crash_at)])
+    }
+
+    /// Another command of the program, on this server and this ledger, with nothing from the environment of the tests.
+    pub(crate) fn orderd(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
+        command.env_clear().arg("--set").arg(format!("redis.url={}", self.server.url()));
+        command.arg("--set").arg(format!("ledger.url=sqlite:{}", self.ledger().display()));
+        command.args(arguments).output().expect("orderd starts")
     }
 
     /// Adds an event, and returns its id.
@@ -135,6 +144,16 @@ pub(crate) fn field<'l>(letter: &'l [(Vec<u8>, Vec<u8>)], name: &str) -> &'l str
     let found = letter.iter().find(|(field, _)| field == name.as_bytes());
     let (_, value) = found.unwrap_or_else(|| panic!("no field {name} in {letter:?}"));
     std::str::from_utf8(value).expect("text")
+}
+
+/// What a command has printed as its result.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// What a command has said besides.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
 }
 
 /// Waits until `condition` holds.
