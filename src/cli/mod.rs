@@ -19,6 +19,7 @@ use crate::telemetry::Telemetry;
 
 pub mod add;
 pub mod check;
+pub mod demo;
 pub mod draft;
 pub mod exit;
 mod findings;
@@ -69,6 +70,8 @@ pub enum Command {
     Add(add::Args),
     /// List the orders in the ledger, or show one with its history
     Orders(orders::Args),
+    /// See it at work: a private Redis, some thousand events, and what became of them
+    Demo(demo::Args),
     /// Check the configuration, Redis and the ledger, and report everything that is wrong at once
     Check(Check),
 }
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&cli),
         Command::Add(args) => add::run(&cli, args),
         Command::Orders(args) => orders::run(&cli, args),
+        Command::Demo(args) => demo::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {

@@ -107,7 +107,8 @@ fn show(reader: &SqliteReader, order: &str, json: bool) -> anyhow::Result<String
     Ok(orders_table(&[row]) + "\n" + &history_table(&history))
 }
 
-fn orders_table(orders: &[OrderRow]) -> String {
+/// The orders, one a row.
+pub(super) fn orders_table(orders: &[OrderRow]) -> String {
     let mut table = table(&["order", "user", "state", "amount", "paid", "refunded", "version", "updated"]);
     for OrderRow { id, order, updated_at, .. } in orders {
         table.add_row([
@@ -124,7 +125,8 @@ fn orders_table(orders: &[OrderRow]) -> String {
     lines(&table)
 }
 
-fn history_table(history: &[HistoryRow]) -> String {
+/// What has happened to an order, one event a row.
+pub(super) fn history_table(history: &[HistoryRow]) -> String {
     let mut table = table(&["version", "action", "amount", "state", "stream", "entry", "applied"]);
     for row in history {
         table.add_row([
@@ -141,14 +143,15 @@ fn history_table(history: &[HistoryRow]) -> String {
 }
 
 /// With lines around it for people, and without for whatever reads a pipe.
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let style = if io::stdout().is_terminal() { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING };
     let mut table = Table::new();
     table.load_style(style).set_header(header.to_vec());
     table
 }
 
-fn lines(table: &Table) -> String {
+/// The lines of the table, without blanks at their ends.
+pub(super) fn lines(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
@@ -180,7 +183,7 @@ fn history_json(row: &HistoryRow) -> Value {
 }
 
 /// The text, with control characters written out: an order id comes from a producer, and may hold what a terminal obeys.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
 }
 

@@ -4,6 +4,7 @@
 
 mod check;
 mod check_redis;
+mod demo;
 mod harness;
 mod ledger;
 mod road;
