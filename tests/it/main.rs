@@ -2,6 +2,8 @@
 // Not needed for the build: it tells the linter that helper functions are test code too.
 #![cfg(test)]
 
+mod acl;
+mod add;
 mod check;
 mod check_redis;
 mod demo;
