@@ -141,8 +141,9 @@ fn seed_by_the_clock() -> u64 {
 }
 
 /// Shown to a person only: there is no bar where the errors do not go to a terminal.
-fn progress_bar(count: u64) -> anyhow::Result<ProgressBar> {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} events, {per_sec}, {eta} left")?;
+pub(super) fn progress_bar(count: u64) -> anyhow::Result<ProgressBar> {
+    let style =
+        ProgressStyle::with_template("{prefix}{bar:40} {human_pos} of {human_len} events, {per_sec}, {eta} left")?;
     Ok(ProgressBar::with_draw_target(Some(count), ProgressDrawTarget::stderr()).with_style(style))
 }
 

@@ -20,8 +20,10 @@ use crate::telemetry::Telemetry;
 pub mod add;
 pub mod check;
 pub mod dead;
+pub mod demo;
 pub mod draft;
 pub mod exit;
+mod findings;
 pub mod health;
 pub mod orders;
 pub mod plausible;
@@ -81,7 +83,9 @@ pub enum Command {
     Status(status::Args),
     /// Delete what every group has acknowledged and is over the bound, as the daemon does by itself
     Trim(trim::Args),
-    /// Check the configuration, and report everything that is wrong with it at once
+    /// See it at work: a private Redis, some thousand events, and what became of them
+    Demo(demo::Args),
+    /// Check the configuration, Redis and the ledger, and report everything that is wrong at once
     Check(Check),
 }
 
@@ -118,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Dead(args) => dead::run(&cli, args),
         Command::Status(args) => status::run(&cli, args),
         Command::Trim(args) => trim::run(&cli, args),
+        Command::Demo(args) => demo::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {
@@ -132,6 +137,9 @@ fn exit_for(error: &anyhow::Error) -> Exit {
     if error.is::<ConfigErrors>() {
         return Exit::Config;
     }
+    if error.is::<sandbox::SandboxError>() {
+        return Exit::Unavailable;
+    }
     run::exit_for(error).or_else(|| error.downcast_ref::<BrokerError>().map(broker_exit)).unwrap_or(Exit::Failure)
 }
 
@@ -144,10 +152,15 @@ fn broker_exit(error: &BrokerError) -> Exit {
 
 /// Runs a command that talks to Redis: on this thread, with a broker for what `settings` name.
 fn with_broker<T>(settings: &Settings, command: impl AsyncFnOnce(&Broker) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let broker = broker_for(settings)?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command(&broker))
+}
+
+/// A broker for what `settings` name, not connected yet.
+fn broker_for(settings: &Settings) -> anyhow::Result<Broker> {
     let connector = Connector::new(settings.redis.clone(), "cli", Telemetry::new()?)?;
     let keys = Keys::new(settings.stream.key.clone(), settings.stream.group.clone());
-    let broker = Broker::new(Arc::new(connector), keys);
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command(&broker))
+    Ok(Broker::new(Arc::new(connector), keys))
 }
 
 /// Writes a result to the standard output. A reader that has seen enough, such as `head`, is no failure.

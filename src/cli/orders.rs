@@ -106,7 +106,8 @@ fn show(reader: &SqliteReader, order: &str, json: bool) -> anyhow::Result<String
     Ok(orders_table(&[row]) + "\n" + &history_table(&history))
 }
 
-fn orders_table(orders: &[OrderRow]) -> String {
+/// The orders, one a row.
+pub(super) fn orders_table(orders: &[OrderRow]) -> String {
     let mut table = table(&["order", "user", "state", "amount", "paid", "refunded", "version", "updated"]);
     for OrderRow { id, order, updated_at, .. } in orders {
         table.add_row([
@@ -123,7 +124,8 @@ fn orders_table(orders: &[OrderRow]) -> String {
     lines(&table)
 }
 
-fn history_table(history: &[HistoryRow]) -> String {
+/// What has happened to an order, one event a row.
+pub(super) fn history_table(history: &[HistoryRow]) -> String {
     let mut table = table(&["version", "action", "amount", "state", "stream", "entry", "applied"]);
     for row in history {
         table.add_row([

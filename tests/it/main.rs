@@ -2,10 +2,14 @@
 // Not needed for the build: it tells the linter that helper functions are test code too.
 #![cfg(test)]
 
+mod acl;
+mod add;
 mod backlog;
 mod check;
+mod check_redis;
 mod clock;
 mod dead;
+mod demo;
 mod harness;
 mod health;
 mod ledger;

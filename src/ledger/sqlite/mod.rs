@@ -21,6 +21,7 @@ mod book;
 mod fault;
 mod lock;
 mod open;
+pub mod probe;
 pub mod reader;
 mod row;
 mod writer;

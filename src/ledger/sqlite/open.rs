@@ -3,7 +3,9 @@
 //! Owns: the settings of a connection, and the versions of the schema.
 //! Never: a change to a file that is not a ledger, or to one that is newer than this orderd.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
@@ -41,6 +43,36 @@ pub(super) fn for_reading(path: &Path) -> Result<Connection, LedgerError> {
         return Err(LedgerError::NotALedger { path: path.to_owned(), why: "it is empty" });
     }
     Ok(conn)
+}
+
+/// The version of the schema in the file at `path`, 0 for an empty one. Makes no file, whatever there is beside it.
+pub(super) fn version_at(path: &Path) -> Result<i64, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if beside(path, "-wal").exists() {
+        return version(&connect(path, flags)?, path);
+    }
+    // Nobody has it open, or the log of changes would be there. A reader of a file that may change makes that log itself.
+    let conn = Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI);
+    version(&conn.map_err(|error| cannot_open(path, &error))?, path)
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// The address of a file that SQLite may take for one that does not change.
+fn immutable(path: &Path) -> OsString {
+    let mut uri = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => uri.extend(format!("%{byte:02x}").into_bytes()),
+            other => uri.push(*other),
+        }
+    }
+    uri.extend(b"?immutable=1");
+    OsString::from_vec(uri)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {

@@ -21,9 +21,9 @@ impl World {
     /// The command, not started yet, without a terminal.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
-        command.args(args).args(["--redis", &self.server.url()]);
+        command.env_clear().arg("--set").arg(format!("redis.url={}", self.server.url()));
         command.arg("--set").arg(format!("ledger.url=sqlite:{}", self.ledger().display()));
-        command.env_remove("ORDERD_CONFIG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 }

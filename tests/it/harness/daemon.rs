@@ -26,7 +26,9 @@ impl Daemon {
     ) -> Self {
         let log = world.path(&format!("{instance}-{:016x}.log", fastrand::u64(..)));
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
-        command.arg("run").args(["--instance", instance, "--redis", &world.server.url()]);
+        command.arg("run").args(["--instance", instance]);
+        // As settings, so that a test can give its own, which come later and win.
+        command.arg("--set").arg(format!("redis.url={}", world.server.url()));
         command.args(["--set", "admin.listen=127.0.0.1:0", "--set", "log.format=json"]);
         command.arg("--set").arg(format!("ledger.url=sqlite:{}", world.ledger().display()));
         for (key, value) in settings {

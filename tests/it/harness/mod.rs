@@ -4,6 +4,7 @@
 //! Never: a fixed sleep; what is waited for is a condition, with a deadline.
 
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use orderd::cli::sandbox::{Options, PrivateServer};
@@ -104,7 +105,10 @@ impl World {
         let last: Option<String> = last_id(&mut connection);
         let groups: Vec<std::collections::HashMap<String, redis::Value>> =
             redis::cmd("XINFO").arg("GROUPS").arg(STREAM).query(&mut connection).unwrap_or_default();
-        let delivered = groups.iter().find_map(|group| match group.get("last-delivered-id") {
+        let ours = |group: &&std::collections::HashMap<String, redis::Value>| {
+            group.get("name") == Some(&redis::Value::BulkString(GROUP.into()))
+        };
+        let delivered = groups.iter().filter(ours).find_map(|group| match group.get("last-delivered-id") {
             Some(redis::Value::BulkString(id)) => String::from_utf8(id.clone()).ok(),
             _ => None,
         });
@@ -136,6 +140,16 @@ pub(crate) fn field<'l>(letter: &'l [(Vec<u8>, Vec<u8>)], name: &str) -> &'l str
     let found = letter.iter().find(|(field, _)| field == name.as_bytes());
     let (_, value) = found.unwrap_or_else(|| panic!("no field {name} in {letter:?}"));
     std::str::from_utf8(value).expect("text")
+}
+
+/// What a command has printed as its result.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// What a command has said besides.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
 }
 
 /// Waits until `condition` holds.
