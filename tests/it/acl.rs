@@ -63,8 +63,8 @@ fn a_worker_with_the_documented_rights_lives_a_whole_life_and_is_refused_nothing
 
         let settings = [
             ("redis.url", worker.as_str()),
-            ("reaper.claim_after", "1s"),
-            ("reaper.interval", "1s"),
+            ("reaper.claim_after", "500ms"),
+            ("reaper.interval", "100ms"),
             ("trimmer.interval", "100ms"),
             ("trimmer.max_len", "10"),
             ("retry.delay_min", "10ms"),

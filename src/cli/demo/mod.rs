@@ -200,22 +200,25 @@ async fn process(stage: &Stage, added: &Added) -> anyhow::Result<Duration> {
 
 /// Waits until the group has nothing left, or gets nothing done any more: then the account says what is missing.
 async fn until_settled(stage: &Stage, added: &Added) -> anyhow::Result<()> {
-    let reader = SqliteReader::open_read_only(&stage.ledger)?;
-    let last = added.events.iter().chain(&added.planted).max().copied().unwrap_or(EntryId::MIN);
-    let bar = progress_bar(added.events.len() + added.planted.len(), "processing ")?;
+    let mut ids: Vec<EntryId> = added.events.iter().chain(&added.planted).copied().collect();
+    ids.sort_unstable();
+    let bar = progress_bar(ids.len(), "processing ")?;
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     let mut moved = Instant::now();
     while moved.elapsed() < PATIENCE {
         ticks.tick().await;
         let survey = stage.broker.survey().await?;
-        let group = survey.groups.iter().find(|found| found.group == stage.settings.stream.group);
-        if group.is_some_and(|group| group.pending == 0 && group.last_delivered >= last) {
+        let Some(group) = survey.groups.iter().find(|found| found.group == stage.settings.stream.group) else {
+            continue;
+        };
+        let delivered = ids.partition_point(|id| *id <= group.last_delivered) as u64;
+        let settled = delivered.saturating_sub(group.pending);
+        if settled == ids.len() as u64 {
             break;
         }
-        let done = reader.counts()?.events + survey.dead;
-        if done != bar.position() {
+        if settled != bar.position() {
             moved = Instant::now();
-            bar.set_position(done);
+            bar.set_position(settled);
         }
     }
     bar.finish_and_clear();
