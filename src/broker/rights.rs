@@ -80,7 +80,9 @@ pub const WORKER: &[Right] = &[
     needed("set", "the lock on the name; the watermark", &[&["<instance>", "v"], &["<watermark>", "v"]]),
     needed("get", "the lock on the name; the watermark", &[&["<instance>"], &["<watermark>"]]),
     needed("del", "giving the name up", &[&["<instance>"]]),
-    needed("exists", "whether a name is taken; whether there is a stream", &[&["<instance>"], &["<stream>"]]),
+    needed("pttl", "whether a name is taken", &[&["<instance>"]]),
+    needed("exists", "whether there is a stream", &[&["<stream>"]]),
+    useful("incr", "telling the others of entries that were handed back", &[&["<handed-back>"]]),
     needed("time", "ages, by the clock of the server", &[&[]]),
     needed("ping", "a sign of life", &[&[]]),
     needed("client|id", "ending a blocked read", &[&["ID"]]),
@@ -90,7 +92,7 @@ pub const WORKER: &[Right] = &[
         &[
             &["0", "3", "<stream>", "<dead>", "<retry>"],
             &["0", "2", "<stream>", "<watermark>"],
-            &["0", "1", "<instance>"],
+            &["0", "2", "<instance>", "<handed-back>"],
         ],
     ),
     needed("script|load", "the scripts", &[&["LOAD", "return 1"]]),
@@ -181,6 +183,7 @@ fn key_named(word: &str, keys: &Keys) -> Option<String> {
         "<dead>" => Some(keys.dead()),
         "<retry>" => Some(keys.retry()),
         "<watermark>" => Some(keys.watermark()),
+        "<handed-back>" => Some(keys.handed_back()),
         "<instance>" => Some(keys.instance("name")),
         _ => None,
     }
@@ -235,8 +238,8 @@ mod tests {
         sent_by_us.extend(sent("src/broker/script", "lua", "redis.pcall('", '\''));
         // Sent by the client library: the scripts, and its name.
         sent_by_us.extend(["evalsha", "script|load", "client|setinfo"].map(str::to_owned));
-        // Always allowed; sent only to another database; asked by `orderd check` alone.
-        for command in ["auth", "select", "hello", "info"] {
+        // Always allowed; sent only to another database; asked by `orderd check` alone; sent by `orderd dead` alone.
+        for command in ["auth", "select", "hello", "info", "xdel"] {
             assert!(sent_by_us.remove(command), "{command}");
         }
         let table: BTreeSet<String> = WORKER.iter().map(|right| right.command.to_owned()).collect();
