@@ -56,7 +56,7 @@ struct Options {
     /// A key of the configuration for every daemon, such as --set consumers.count=1; without it, the defaults are measured
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Cargo says this to every bench.
+    /// `cargo bench` says this to every bench.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -104,6 +104,11 @@ impl Contender {
 }
 
 fn main() -> anyhow::Result<()> {
+    // `cargo test --all-targets` starts benches too, and without this word; what it passes on instead is not meant for us.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        eprintln!("nothing is measured: this runs by `cargo bench`");
+        return Ok(());
+    }
     let options = Options::parse().meant();
     let deadline = Deadline::new("the whole benchmark", PATIENCE);
     let server = PrivateServer::start(sandbox::Options { tcp: true, ..sandbox::Options::default() })?;
@@ -117,6 +122,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::Result<Report> {
+    let load = process::load()?;
     let mut contenders = options.contenders();
     for contender in &contenders {
         Backlog::fill(desk, contender.events, ORDERS, deadline)?;
@@ -144,7 +150,8 @@ fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::R
             latencies.push((contender.name, spread));
         }
     }
-    Ok(Report { rounds: options.rounds, settings: options.set.clone(), server: desk.version()?, rows, latencies })
+    let (rounds, settings, server) = (options.rounds, options.set.clone(), desk.version()?);
+    Ok(Report { rounds, load, server, settings, rows, latencies })
 }
 
 /// One run: the worker is there and waits, the whole backlog appears at once, and the run ends when nothing is left of it.

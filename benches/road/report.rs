@@ -18,6 +18,8 @@ use super::worker::Run;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) rounds: u32,
+    /// Of the machine, before anything was measured.
+    pub(crate) load: f64,
     pub(crate) server: String,
     /// Settings besides the defaults.
     pub(crate) settings: Vec<String>,
@@ -82,7 +84,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let settings = if self.settings.is_empty() { "the defaults".to_owned() } else { self.settings.join(", ") };
-        writeln!(f, "\n{}, {cores} cores, median of {}; settings of orderd: {settings}\n", self.server, self.rounds)?;
+        let Self { rounds, load, server, .. } = self;
+        writeln!(
+            f,
+            "\n{server}, {cores} cores (load {load:.1} before), median of {rounds}; settings of orderd: {settings}\n"
+        )?;
         let mut table = markdown(&[
             "",
             "events",
