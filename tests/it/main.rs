@@ -4,5 +4,8 @@
 
 mod check;
 mod harness;
+mod lease;
 mod ledger;
+mod order;
+mod recovery;
 mod road;
