@@ -7,5 +7,7 @@ mod harness;
 mod lease;
 mod ledger;
 mod order;
+mod outage;
 mod recovery;
 mod road;
+mod stop;
