@@ -3,11 +3,13 @@
 #![cfg(test)]
 
 mod check;
+mod dead;
 mod harness;
 mod lease;
 mod ledger;
 mod order;
 mod outage;
 mod recovery;
+mod retry;
 mod road;
 mod stop;
