@@ -117,6 +117,10 @@ fn settle(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
 
 /// Brings the schema up to date. Several processes may do this at once: each looks again once it has the lock.
 fn migrate(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
+    if version(conn, path)? == newest() {
+        // Nothing to do, so nobody who holds the lock is waited for: the daemon starts, and says that the ledger is locked.
+        return Ok(());
+    }
     let failed = |error| failed("bring up to date", path, &error);
     let begun = lock::begin(conn, PATIENCE).map_err(failed)?;
     let done = version(conn, path)?;

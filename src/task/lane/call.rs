@@ -22,6 +22,10 @@ use crate::domain::outcome::{Failure, Outcome};
 use crate::supervisor::panic_text;
 use crate::telemetry::event::{BatchHandled, HandlerPanicked, HandlerTimedOut, LeaseLost};
 
+/// The most events in a call with some that were taken up. All of these are under suspicion if the worker dies again, and suspects run
+/// one by one: the fewer, the sooner that is over.
+const TAKEN_UP_BATCH: usize = 32;
+
 /// A call of the handler that has not come back.
 pub(super) struct Running {
     pub(super) duties: Vec<(Delivery, Life)>,
@@ -58,9 +62,11 @@ impl LaneTask {
                 Some(_) => return,
             };
             // Two suspects at the same time, and an innocent one would be found beside the body.
-            let Some(run) = self.lanes.take(most, !self.suspect_runs) else { return };
+            let Some(mut run) = self.lanes.take(most, !self.suspect_runs) else { return };
             self.suspect_runs |= run.items.iter().any(Job::alone);
             if run.items.iter().any(|job| job.delivery.origin() == Origin::TakenUp) {
+                let rest = run.items.split_off(run.items.len().min(TAKEN_UP_BATCH));
+                rest.into_iter().for_each(|job| self.lanes.put_back(job));
                 self.start_begin(run);
             } else {
                 self.start_call(run);
