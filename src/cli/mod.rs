@@ -3,6 +3,7 @@
 //! Owns: the options that all commands share, the choice of the command, and the way an error reaches the operator.
 //! Never: work of its own. Each command has a file.
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,6 +115,13 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
+    if !has_every_assignment(&cli, std::env::args_os()) {
+        let _ = writeln!(
+            io::stderr().lock(),
+            "orderd: give every --set at the same place: all before the command, or all after it"
+        );
+        return Exit::Usage.into();
+    }
     let done = match &cli.command {
         Command::Run => run::run(&cli),
         Command::Add(args) => add::run(&cli, args),
@@ -130,6 +138,12 @@ pub fn main() -> ExitCode {
         exit_for(&error)
     })
     .into()
+}
+
+/// Whether the parser has kept every `--set`: of an option that may stand on both sides of the command, it keeps one side alone.
+fn has_every_assignment(cli: &Cli, arguments: impl Iterator<Item = OsString>) -> bool {
+    let is_set = |argument: &OsString| argument.as_encoded_bytes().split(|byte| *byte == b'=').next() == Some(b"--set");
+    arguments.filter(is_set).count() == cli.set.len()
 }
 
 /// The exit code for an error.
@@ -214,6 +228,17 @@ mod tests {
         }
         assert!(print_to(&mut Broken(ErrorKind::BrokenPipe), "text").is_ok());
         assert!(print_to(&mut Broken(ErrorKind::StorageFull), "text").is_err());
+    }
+
+    #[test]
+    fn an_assignment_that_the_parser_drops_is_noticed() {
+        let whole = |line: &str| {
+            let words = || line.split(' ').map(OsString::from);
+            has_every_assignment(&Cli::try_parse_from(words()).unwrap(), words())
+        };
+        assert!(whole("orderd --set a=1 --set=b=2 check"));
+        assert!(whole("orderd check --set a=1 --set b=--set"));
+        assert!(!whole("orderd --set a=1 check --set b=2"));
     }
 
     #[test]

@@ -51,11 +51,13 @@ fn what_a_slow_group_has_not_read_or_not_acknowledged_stays_and_the_group_is_nam
     let first: Vec<(String, redis::Value)> =
         redis::cmd("XRANGE").arg((STREAM, "-", "+", "COUNT", 1)).query(&mut world.redis()).expect("XRANGE");
     assert_eq!(&first[0].0, held);
-    assert_eq!(daemon.metric("orderd_trim_blocked"), Some(1.0));
+    wait_until("it is in the way where it stands now", || daemon.metric("orderd_trim_blocked") == Some(1.0));
     redis::cmd("XACK").arg((STREAM, "slow", held)).exec(&mut world.redis()).expect("XACK");
     wait_until("the rest is cut", || length(&world) == 100);
     wait_until("nobody is in the way any more", || daemon.metric("orderd_trim_blocked") == Some(0.0));
-    assert_eq!(daemon.log_lines("\"slow\"").len(), 1, "{}", daemon.log());
+    // Each place at which it stood still is told of once, and so is its end.
+    let (named, over) = (daemon.log_lines("\"slow\"").len(), daemon.log_lines("no group keeps the stream above").len());
+    assert!(named == over && named <= 3, "{named} {over}: {}", daemon.log());
     assert_eq!(daemon.metric("orderd_trimmed_unacknowledged_total"), Some(0.0));
 }
 

@@ -21,8 +21,9 @@ impl World {
     /// The command, not started yet, without a terminal.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
-        command.env_clear().arg("--set").arg(format!("redis.url={}", self.server.url()));
-        command.arg("--set").arg(format!("ledger.url=sqlite:{}", self.ledger().display()));
+        // By the environment, so that a test can set them otherwise.
+        command.env_clear().env("ORDERD__REDIS__URL", self.server.url());
+        command.env("ORDERD__LEDGER__URL", format!("sqlite:{}", self.ledger().display()));
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
