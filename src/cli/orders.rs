@@ -221,6 +221,7 @@ mod tests {
                     user: Some("user-1".into()),
                     action,
                     amount: Some("49.90".parse().unwrap()),
+                    event_id: None,
                     entry: Entry { id: EntryId::new(ms, 0), fields: Vec::new() },
                 },
                 context: Context { source: Arc::clone(&source), attempt: 1 },

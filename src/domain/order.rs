@@ -272,6 +272,7 @@ mod tests {
             user: Some("u-1".into()),
             action: Action::from(action),
             amount: amount.map(|digits| digits.parse().unwrap()),
+            event_id: None,
             entry: Entry { id: EntryId::new(1, 0), fields: Vec::new() },
         }
     }

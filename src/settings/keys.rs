@@ -229,6 +229,14 @@ pub const KEYS: &[Key] = &[
          may share the file.",
     ),
     key(
+        "ledger.event_id_field",
+        Kind::Text("the name of a field, at most 512 bytes, or \"\" for none"),
+        "\"\"",
+        "The field with an id that the producer gives to each event. An event whose id was applied before changes nothing,\n\
+         even if it was published again and stands on the stream twice, or on another stream. Empty: an event is known by\n\
+         its entry alone.",
+    ),
+    key(
         "admin.listen",
         Kind::Text("an IP address and a port, such as 127.0.0.1:9464 or [::]:9464"),
         "\"127.0.0.1:9464\"",

@@ -195,6 +195,13 @@ fn what_does_not_go_together_is_refused() {
                  (orderd.toml, line 1 (event.user_field), {default} (event.order_field))"
             ),
         ),
+        (
+            "ledger.event_id_field = \"orderId\"",
+            format!(
+                "ledger.event_id_field: \"orderId\" is the field of event.order_field too, and it has to tell events apart \
+                 (orderd.toml, line 1 (ledger.event_id_field), {default} (event.order_field))"
+            ),
+        ),
     ] {
         assert_eq!(mistakes(text), [expected]);
     }

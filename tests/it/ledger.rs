@@ -76,7 +76,7 @@ fn work_from(source: &Arc<Source>, id: EntryId, order: &str, action: &str) -> Wo
     let amount = action.needs_amount().then(|| "10.50".parse().unwrap());
     let user = action.needs_user().then(|| format!("user-of-{order}").into());
     let entry = Entry { id, fields: Vec::new() };
-    let event = OrderEvent { order: order.into(), user, action, amount, entry };
+    let event = OrderEvent { order: order.into(), user, action, amount, event_id: None, entry };
     Work { event, context: Context { source: Arc::clone(source), attempt: 1 } }
 }
 
@@ -137,6 +137,36 @@ mod contract {
             assert_eq!(letters(&apply(&ledger, [work_from(source, id, order, "created")])), "D");
         }
         store.contents().assert_consistent();
+    }
+
+    pub(super) fn an_event_that_was_published_twice_has_one_effect<S: Store>() {
+        let store = S::new();
+        let named = |ms, order: &str, action: &str, id: Option<&str>| {
+            let mut work = work(ms, order, action);
+            work.event.event_id = id.map(Into::into);
+            work
+        };
+        let ledger = store.open();
+        let batch = [
+            named(1, "o-1", "created", Some("e-1")),
+            named(2, "o-1", "created", Some("e-1")),
+            named(3, "o-1", "shipped", Some("e-3")),
+            named(4, "o-2", "created", None),
+            named(5, "o-3", "created", None),
+        ];
+        assert_eq!(letters(&apply(&ledger, batch)), "ADTAA", "in one batch");
+        assert_eq!(letters(&apply(&ledger, [named(6, "o-1", "paid", Some("e-6"))])), "A");
+        let retried = [named(3, "o-1", "shipped", Some("e-3")), named(6, "o-1", "paid", Some("e-6"))];
+        assert_eq!(letters(&apply(&ledger, retried)), "AD", "what was refused has not used up its id");
+        drop(ledger);
+
+        let ledger = store.open();
+        let mut elsewhere = named(1, "o-1", "refunded", Some("e-6"));
+        elsewhere.context.source = source("other:events", "others");
+        assert_eq!(letters(&apply(&ledger, [elsewhere, named(7, "o-1", "shipped", Some("e-3"))])), "DD");
+        let contents = store.contents();
+        contents.assert_consistent();
+        assert_eq!(contents.life("o-1"), "created paid shipped");
     }
 
     pub(super) fn neighbours_of_a_bad_event_are_applied<S: Store>() {
@@ -297,6 +327,7 @@ mod sqlite {
     holds_for!(
         SqliteStore: a_redelivered_event_changes_nothing,
         an_entry_id_is_known_within_its_stream_and_group_only,
+        an_event_that_was_published_twice_has_one_effect,
         neighbours_of_a_bad_event_are_applied,
         after_a_failure_the_rest_of_that_order_is_not_reached,
         an_event_that_came_too_early_is_applied_when_its_time_has_come,
@@ -418,10 +449,31 @@ mod sqlite {
         let store = SqliteStore::new();
         drop(store.open());
         Connection::open(store.path()).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
-        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 1 };
+        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 2 };
         assert_eq!(SqliteLedger::open(&store.path()).unwrap_err(), newer);
         assert_eq!(SqliteReader::open_read_only(&store.path()).unwrap_err(), newer);
         assert!(newer.to_string().ends_with("use a newer orderd"));
+    }
+
+    #[test]
+    fn a_ledger_of_an_older_orderd_is_brought_up_to_date_and_knows_what_it_knew() {
+        let store = SqliteStore::new();
+        let old = Connection::open(store.path()).unwrap();
+        old.execute_batch(include_str!("../../src/ledger/schema/sqlite-1.sql")).unwrap();
+        old.execute_batch(
+            "PRAGMA application_id = 0x6f726472; PRAGMA user_version = 1;
+            INSERT INTO sources VALUES (1, 'orders:events', 'order-processors');
+            INSERT INTO inbox VALUES (1, 1, 0);
+            INSERT INTO orders VALUES (1, 'o-1', 'u', 'created', '10.50', '0', '0', 1, 5, 5);
+            INSERT INTO history VALUES (1, 1, 1, 1, 0, 'created', '10.50', 'created', 1, 5);",
+        )
+        .unwrap();
+        drop(old);
+        let ledger = store.open();
+        assert_eq!(letters(&apply(&ledger, [work(1, "o-1", "created"), work(2, "o-1", "paid")])), "DA");
+        let contents = store.contents();
+        contents.assert_consistent();
+        assert_eq!(contents.life("o-1"), "created paid");
     }
 
     #[test]

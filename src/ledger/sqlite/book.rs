@@ -12,7 +12,7 @@ use super::fault;
 use super::row::{self, stored};
 use crate::domain::batch::{Source, Work};
 use crate::domain::event::OrderEvent;
-use crate::domain::id::OrderId;
+use crate::domain::id::{EventId, OrderId};
 use crate::domain::order::{self, Order};
 use crate::domain::outcome::{Failure, Outcome};
 
@@ -21,6 +21,7 @@ pub(super) struct Book<'c> {
     conn: &'c Connection,
     note: Statement<'c>,
     strike: Statement<'c>,
+    published: Statement<'c>,
     begin: Statement<'c>,
     load: Statement<'c>,
     store: Statement<'c>,
@@ -44,6 +45,7 @@ impl<'c> Book<'c> {
             conn,
             note: conn.prepare("INSERT INTO inbox (source, ms, sub) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?,
             strike: conn.prepare("DELETE FROM inbox WHERE source = ?1 AND ms = ?2 AND sub = ?3")?,
+            published: conn.prepare("SELECT 1 FROM history WHERE event_id = ?1")?,
             begin: conn.prepare(
                 "INSERT INTO orders (order_id, user_id, state, amount, paid, refunded, version, created_at, updated_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8) ON CONFLICT DO NOTHING",
@@ -58,8 +60,8 @@ impl<'c> Book<'c> {
                  WHERE number = ?1",
             )?,
             append: conn.prepare(
-                "INSERT INTO history (number, source, ms, sub, action, amount, state, version, applied_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO history (number, source, ms, sub, action, amount, state, version, applied_at, event_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?,
             sources: Sources::new(conn)?,
         })
@@ -91,7 +93,7 @@ impl<'c> Book<'c> {
     fn enter_one(&mut self, work: &Work, now: i64) -> Result<Outcome> {
         let id = work.event.id();
         let key = (self.sources.number(&work.context.source)?, stored(id.ms), stored(id.seq));
-        if self.note.execute(key)? == 0 {
+        if self.was_published(&work.event)? || self.note.execute(key)? == 0 {
             return Ok(Outcome::Duplicate);
         }
         match self.advance(&work.event, now)? {
@@ -104,6 +106,12 @@ impl<'c> Book<'c> {
                 Ok(Outcome::Failed(failure))
             }
         }
+    }
+
+    /// Whether an event with this id of the producer's was applied before. Asks nothing where there is no such id.
+    fn was_published(&mut self, event: &OrderEvent) -> Result<bool> {
+        let Some(id) = &event.event_id else { return Ok(false) };
+        self.published.exists([id.as_str()])
     }
 
     /// Moves the order on by `event`; a failure has changed nothing.
@@ -169,6 +177,7 @@ impl<'c> Book<'c> {
             after.order.state.as_str(),
             stored(after.order.version),
             now,
+            event.event_id.as_ref().map(EventId::as_str),
         ))?;
         Ok(())
     }

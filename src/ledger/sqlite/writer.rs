@@ -147,6 +147,7 @@ mod tests {
                 user: Some("u".into()),
                 action: Action::Created,
                 amount: Some("1".parse().unwrap()),
+                event_id: None,
                 entry: Entry { id: EntryId::new(ms, 0), fields: Vec::new() },
             },
             context: Context { source: Arc::clone(&source), attempt: 1 },
