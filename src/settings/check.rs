@@ -15,6 +15,8 @@ use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{GroupName, StreamKey};
+use crate::domain::order::steps::Steps;
+use crate::domain::order::{Rules, UnknownAction};
 use crate::domain::retry::RetryPolicy;
 use crate::ledger::location::Location;
 use crate::task::{consumer, lane, reaper, trimmer};
@@ -42,6 +44,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     let timeout = reader.time("handler.timeout");
     let ledger = reader.text("ledger.url", |text| text.parse::<Location>().map_err(|error| error.to_string()));
     let event_id = event_id_field(reader, event.as_ref());
+    let rules = rules(reader);
     let admin = reader.text("admin.listen", |text| {
         text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
     });
@@ -58,6 +61,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
         trimmer: trimmer?,
         handler: handler?,
         ledger: ledger?,
+        rules: rules?,
         admin: admin?,
         log: log?,
         grace: grace?,
@@ -172,6 +176,18 @@ fn event_id_field(reader: &mut Reader, names: Option<&FieldNames>) -> Option<Opt
         }
     }
     Some(field)
+}
+
+fn rules(reader: &mut Reader) -> Option<Rules> {
+    let parse = |text: &str| text.parse::<Steps>().map_err(|error| error.to_string());
+    let steps = reader.redacted("ledger.transitions", parse, |steps, _| steps.to_string());
+    let words = [
+        ("dead-letter", UnknownAction::DeadLetter),
+        ("ignore", UnknownAction::Ignore),
+        ("record", UnknownAction::Record),
+    ];
+    let unknown = reader.choice("ledger.unknown_action", &words);
+    Some(Rules { steps: steps?, unknown: unknown? })
 }
 
 fn consumers(reader: &mut Reader) -> Option<consumer::Options> {

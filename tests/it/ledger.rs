@@ -13,21 +13,31 @@ use orderd::domain::batch::{Batch, Context, Source, Work};
 use orderd::domain::entry::Entry;
 use orderd::domain::event::{Action, OrderEvent};
 use orderd::domain::id::EntryId;
-use orderd::domain::order::State;
+use orderd::domain::order::{Rules, State, UnknownAction};
 use orderd::domain::outcome::{FailureClass, Outcome};
-use orderd::ledger::Ledger;
 use orderd::ledger::error::LedgerError;
 use orderd::ledger::report::{Counts, HistoryRow, OrderFilter, OrderRow};
 use orderd::ledger::sqlite::SqliteLedger;
 use orderd::ledger::sqlite::reader::SqliteReader;
+use orderd::ledger::{Ledger, Parts};
+use orderd::telemetry::Telemetry;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 /// A place that ledgers are opened on, and what has come to stand there.
 trait Store: Sync {
     fn new() -> Self;
-    fn open(&self) -> impl Ledger;
+    fn open_with(&self, parts: Parts) -> impl Ledger;
     fn contents(&self) -> Contents;
+
+    fn open(&self) -> impl Ledger {
+        self.open_with(parts())
+    }
+}
+
+/// The usual rules.
+fn parts() -> Parts {
+    Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() }
 }
 
 /// Everything in a ledger.
@@ -167,6 +177,42 @@ mod contract {
         let contents = store.contents();
         contents.assert_consistent();
         assert_eq!(contents.life("o-1"), "created paid shipped");
+    }
+
+    pub(super) fn the_steps_that_an_order_can_take_are_those_of_the_rules<S: Store>() {
+        let store = S::new();
+        let steps = "created: none -> created; packed: created -> paid; shipped: paid -> shipped".parse().unwrap();
+        let ledger = store.open_with(Parts { rules: Rules { steps, ..Rules::default() }, ..parts() });
+        let batch = [
+            work(1, "o-1", "created"),
+            work(2, "o-1", "packed"),
+            work(3, "o-1", "shipped"),
+            work(4, "o-2", "packed"),
+            work(5, "o-3", "created"),
+            work(6, "o-3", "paid"),
+        ];
+        assert_eq!(letters(&apply(&ledger, batch)), "AAATAP");
+        assert_eq!(store.contents().orders["o-1"].order.state, State::Shipped);
+    }
+
+    pub(super) fn an_unknown_action_is_refused_or_ignored_or_recorded<S: Store>() {
+        for (unknown, expected, life, again) in [
+            (UnknownAction::DeadLetter, "PAPA", "created paid", "PP"),
+            (UnknownAction::Ignore, "AAAA", "created paid", "AA"),
+            (UnknownAction::Record, "TAAA", "created gift-wrapped paid", "TD"),
+        ] {
+            let store = S::new();
+            let ledger = store.open_with(Parts { rules: Rules { unknown, ..Rules::default() }, ..parts() });
+            let batch = [work(1, "o-2", "gift-wrapped"), work(2, "o-1", "created"), work(3, "o-1", "gift-wrapped")];
+            let outcomes = letters(&apply(&ledger, batch)) + &letters(&apply(&ledger, [work(4, "o-1", "paid")]));
+            assert_eq!(outcomes, expected, "{unknown:?}");
+            let events = [work(1, "o-2", "gift-wrapped"), work(3, "o-1", "gift-wrapped")];
+            assert_eq!(letters(&apply(&ledger, events)), again, "{unknown:?}, delivered again");
+            let contents = store.contents();
+            contents.assert_consistent();
+            assert_eq!((contents.life("o-1"), contents.orders.len()), (life.to_owned(), 1), "{unknown:?}");
+            assert_eq!(contents.orders["o-1"].order.state, State::Paid, "{unknown:?}");
+        }
     }
 
     pub(super) fn neighbours_of_a_bad_event_are_applied<S: Store>() {
@@ -328,6 +374,8 @@ mod sqlite {
         SqliteStore: a_redelivered_event_changes_nothing,
         an_entry_id_is_known_within_its_stream_and_group_only,
         an_event_that_was_published_twice_has_one_effect,
+        the_steps_that_an_order_can_take_are_those_of_the_rules,
+        an_unknown_action_is_refused_or_ignored_or_recorded,
         neighbours_of_a_bad_event_are_applied,
         after_a_failure_the_rest_of_that_order_is_not_reached,
         an_event_that_came_too_early_is_applied_when_its_time_has_come,
@@ -354,8 +402,8 @@ mod sqlite {
             Self { folder: TempDir::new().unwrap() }
         }
 
-        fn open(&self) -> impl Ledger {
-            SqliteLedger::open(&self.path()).unwrap()
+        fn open_with(&self, parts: Parts) -> impl Ledger {
+            SqliteLedger::open(&self.path(), parts).unwrap()
         }
 
         fn contents(&self) -> Contents {
@@ -378,7 +426,7 @@ mod sqlite {
     }
 
     fn why(path: &Path) -> String {
-        SqliteLedger::open(path).unwrap_err().to_string()
+        SqliteLedger::open(path, parts()).unwrap_err().to_string()
     }
 
     #[test]
@@ -450,7 +498,7 @@ mod sqlite {
         drop(store.open());
         Connection::open(store.path()).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
         let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 2 };
-        assert_eq!(SqliteLedger::open(&store.path()).unwrap_err(), newer);
+        assert_eq!(SqliteLedger::open(&store.path(), parts()).unwrap_err(), newer);
         assert_eq!(SqliteReader::open_read_only(&store.path()).unwrap_err(), newer);
         assert!(newer.to_string().ends_with("use a newer orderd"));
     }

@@ -13,12 +13,13 @@ use super::row::{self, stored};
 use crate::domain::batch::{Source, Work};
 use crate::domain::event::OrderEvent;
 use crate::domain::id::{EventId, OrderId};
-use crate::domain::order::{self, Order};
+use crate::domain::order::{Order, Rules};
 use crate::domain::outcome::{Failure, Outcome};
 
 /// The statements of the hot path, prepared once, and what is known between two transactions.
 pub(super) struct Book<'c> {
     conn: &'c Connection,
+    rules: &'c Rules,
     note: Statement<'c>,
     strike: Statement<'c>,
     published: Statement<'c>,
@@ -40,9 +41,10 @@ struct Numbered {
 
 impl<'c> Book<'c> {
     /// Prepares the statements.
-    pub(super) fn new(conn: &'c Connection) -> Result<Self> {
+    pub(super) fn new(conn: &'c Connection, rules: &'c Rules) -> Result<Self> {
         Ok(Self {
             conn,
+            rules,
             note: conn.prepare("INSERT INTO inbox (source, ms, sub) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?,
             strike: conn.prepare("DELETE FROM inbox WHERE source = ?1 AND ms = ?2 AND sub = ?3")?,
             published: conn.prepare("SELECT 1 FROM history WHERE event_id = ?1")?,
@@ -91,6 +93,9 @@ impl<'c> Book<'c> {
     }
 
     fn enter_one(&mut self, work: &Work, now: i64) -> Result<Outcome> {
+        if self.rules.ignores(&work.event.action) {
+            return Ok(Outcome::Applied);
+        }
         let id = work.event.id();
         let key = (self.sources.number(&work.context.source)?, stored(id.ms), stored(id.seq));
         if self.was_published(&work.event)? || self.note.execute(key)? == 0 {
@@ -117,18 +122,18 @@ impl<'c> Book<'c> {
     /// Moves the order on by `event`; a failure has changed nothing.
     fn advance(&mut self, event: &OrderEvent, now: i64) -> Result<std::result::Result<Numbered, Failure>> {
         // An event that can begin an order mostly does: that saves looking for the order first.
-        if order::begins(&event.action)
-            && let Ok(order) = order::apply(None, event)
+        if self.rules.begins(&event.action)
+            && let Ok(order) = self.rules.apply(None, event)
             && let Some(number) = self.begin(event, &order, now)?
         {
             return Ok(Ok(Numbered { number, order }));
         }
         let before = match self.load.query_row([event.order.as_str()], numbered).optional() {
             Ok(Some(before)) => before,
-            Ok(None) => return Ok(Err(not_the_first(event))),
+            Ok(None) => return Ok(Err(not_the_first(self.rules, event))),
             Err(error) => return unreadable(error).map(Err),
         };
-        match order::apply(Some(&before.order), event) {
+        match self.rules.apply(Some(&before.order), event) {
             Ok(order) => {
                 let after = Numbered { number: before.number, order };
                 self.store(&after, now)?;
@@ -188,8 +193,8 @@ fn numbered(row: &Row<'_>) -> Result<Numbered> {
 }
 
 /// Why `event` does not begin the order that is not there.
-fn not_the_first(event: &OrderEvent) -> Failure {
-    let refusal = order::apply(None, event).err();
+fn not_the_first(rules: &Rules, event: &OrderEvent) -> Failure {
+    let refusal = rules.apply(None, event).err();
     refusal.map_or_else(|| Failure::transient("the order is neither there nor can it be begun"), Failure::from)
 }
 

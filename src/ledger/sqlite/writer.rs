@@ -16,6 +16,7 @@ use super::{failed, fault, open};
 use crate::crash;
 use crate::domain::batch::Batch;
 use crate::domain::outcome::{Failure, Outcome};
+use crate::ledger::Parts;
 use crate::ledger::error::LedgerError;
 
 /// With so many events in hand no further batch is taken into the transaction.
@@ -32,6 +33,7 @@ pub(super) struct Request {
 /// The thread: opens the file, says through `ready` how that went, and writes until nobody can bring anything any more.
 pub(super) fn run(
     path: &Path,
+    parts: &Parts,
     mut requests: mpsc::Receiver<Request>,
     ready: &std_mpsc::Sender<Result<(), LedgerError>>,
 ) {
@@ -39,7 +41,7 @@ pub(super) fn run(
     let writer = opened
         .as_ref()
         .map_err(Clone::clone)
-        .and_then(|conn| Writer::new(conn, PATIENCE).map_err(|error| failed("prepare", path, &error)));
+        .and_then(|conn| Writer::new(conn, parts, PATIENCE).map_err(|error| failed("prepare", path, &error)));
     // Whoever opens the ledger waits for this word. If it is gone, then so are the requests.
     match writer {
         Ok(mut writer) => {
@@ -76,8 +78,8 @@ struct Writer<'c> {
 }
 
 impl<'c> Writer<'c> {
-    fn new(conn: &'c Connection, patience: Duration) -> rusqlite::Result<Self> {
-        Ok(Self { conn, book: Book::new(conn)?, patience, contended: false })
+    fn new(conn: &'c Connection, parts: &'c Parts, patience: Duration) -> rusqlite::Result<Self> {
+        Ok(Self { conn, book: Book::new(conn, &parts.rules)?, patience, contended: false })
     }
 
     /// Writes a group in one transaction and answers each request.
@@ -136,7 +138,9 @@ mod tests {
     use crate::domain::entry::Entry;
     use crate::domain::event::{Action, OrderEvent};
     use crate::domain::id::EntryId;
+    use crate::domain::order::Rules;
     use crate::domain::outcome::FailureClass;
+    use crate::telemetry::Telemetry;
 
     /// Orders that begin, one event each.
     fn batch(ids: std::ops::Range<u64>) -> Batch {
@@ -164,7 +168,8 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("orderd.db");
         let conn = open::for_writing(&path).unwrap();
-        test(&mut Writer::new(&conn, patience).unwrap(), &path);
+        let parts = Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() };
+        test(&mut Writer::new(&conn, &parts, patience).unwrap(), &path);
     }
 
     fn write(writer: &mut Writer<'_>, ids: std::ops::Range<u64>) -> Vec<Outcome> {
