@@ -95,6 +95,21 @@ fn work(ms: u64, order: &str, action: &str) -> Work {
     work_from(&source("orders:events", "order-processors"), EntryId::new(ms, 0), order, action)
 }
 
+/// The same, with fields of its own: another entry that has the same id.
+fn work_with(ms: u64, order: &str, action: &str, note: &str) -> Work {
+    let mut work = work(ms, order, action);
+    let fields = [("orderId", order), ("action", action), ("note", note)];
+    work.event.entry.fields = fields.map(|(name, value)| (name.into(), value.into())).to_vec();
+    work
+}
+
+/// How many generations were told to have begun.
+fn generations(telemetry: &Telemetry) -> u64 {
+    let text = telemetry.render();
+    let count = text.lines().find_map(|line| line.strip_prefix("orderd_generations_total "));
+    count.unwrap().parse().unwrap()
+}
+
 fn apply(ledger: &impl Ledger, events: impl Into<Vec<Work>>) -> Vec<Outcome> {
     block_on(ledger.apply(Arc::new(events.into())))
 }
@@ -146,6 +161,61 @@ mod contract {
         for (source, order) in sources.iter().zip(["o-1", "o-2", "o-3"]) {
             assert_eq!(letters(&apply(&ledger, [work_from(source, id, order, "created")])), "D");
         }
+        store.contents().assert_consistent();
+    }
+
+    pub(super) fn an_id_that_comes_again_with_another_entry_is_applied_and_both_are_known_from_then_on<S: Store>() {
+        let store = S::new();
+        let parts = parts();
+        let first = [
+            work_with(1, "o-1", "created", ""),
+            work_with(2, "o-1", "paid", ""),
+            work_with(3, "o-2", "created", ""),
+            work_with(9, "o-2", "paid", ""),
+        ];
+        let second = [
+            work_with(1, "o-3", "created", ""),
+            work_with(2, "o-1", "shipped", ""),
+            work_with(4, "o-3", "paid", ""),
+            work_with(3, "o-3", "shipped", ""),
+        ];
+        let third = [work_with(2, "o-4", "created", ""), work_with(1, "o-4", "paid", "")];
+        let ledger = store.open_with(parts.clone());
+        // Another worker on the same ledger, which does not see the first one's memory.
+        let other = store.open_with(parts.clone());
+        assert_eq!(letters(&apply(&other, first[..1].to_vec())), "A");
+        assert_eq!((letters(&apply(&ledger, first.clone())), generations(&parts.telemetry)), ("DAAA".into(), 0));
+        assert_eq!((letters(&apply(&ledger, second.clone())), generations(&parts.telemetry)), ("AAAA".into(), 1));
+        let all: Vec<Work> = first.iter().chain(&second).cloned().collect();
+        assert_eq!(letters(&apply(&other, all.clone())), "DDDDDDDD");
+        assert_eq!((letters(&apply(&other, third.clone())), generations(&parts.telemetry)), ("AA".into(), 2));
+        drop((ledger, other));
+
+        let ledger = store.open_with(parts.clone());
+        let all: Vec<Work> = third.iter().chain(&all).cloned().collect();
+        assert_eq!(letters(&apply(&ledger, all)), "D".repeat(10), "after opening the ledger again");
+        assert_eq!(generations(&parts.telemetry), 2);
+        let contents = store.contents();
+        contents.assert_consistent();
+        assert_eq!(contents.life("o-3"), "created paid shipped");
+    }
+
+    pub(super) fn a_refused_event_begins_no_generation<S: Store>() {
+        let store = S::new();
+        let parts = parts();
+        let ledger = store.open_with(parts.clone());
+        let original = work_with(1, "o-1", "created", "");
+        assert_eq!(letters(&apply(&ledger, [original.clone()])), "A");
+        let early = work_with(1, "o-2", "shipped", "");
+        assert_eq!(letters(&apply(&ledger, [early.clone(), original.clone()])), "TD");
+        assert_eq!(generations(&parts.telemetry), 0);
+        store.contents().assert_consistent();
+        assert_eq!(
+            letters(&apply(&ledger, [work_with(2, "o-2", "created", ""), work_with(3, "o-2", "paid", "")])),
+            "AA"
+        );
+        assert_eq!(letters(&apply(&ledger, [early.clone(), original, early])), "ADD");
+        assert_eq!(generations(&parts.telemetry), 1);
         store.contents().assert_consistent();
     }
 
@@ -373,6 +443,8 @@ mod sqlite {
     holds_for!(
         SqliteStore: a_redelivered_event_changes_nothing,
         an_entry_id_is_known_within_its_stream_and_group_only,
+        an_id_that_comes_again_with_another_entry_is_applied_and_both_are_known_from_then_on,
+        a_refused_event_begins_no_generation,
         an_event_that_was_published_twice_has_one_effect,
         the_steps_that_an_order_can_take_are_those_of_the_rules,
         an_unknown_action_is_refused_or_ignored_or_recorded,
@@ -497,7 +569,7 @@ mod sqlite {
         let store = SqliteStore::new();
         drop(store.open());
         Connection::open(store.path()).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
-        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 2 };
+        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 3 };
         assert_eq!(SqliteLedger::open(&store.path(), parts()).unwrap_err(), newer);
         assert_eq!(SqliteReader::open_read_only(&store.path()).unwrap_err(), newer);
         assert!(newer.to_string().ends_with("use a newer orderd"));

@@ -4,13 +4,13 @@
 //! Never: the transaction itself; the rules of an order (that is `domain::order`).
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, Statement};
 
 use super::fault;
+use super::inbox::{Begun, Inbox, Noted};
 use super::row::{self, stored};
-use crate::domain::batch::{Source, Work};
+use crate::domain::batch::Work;
 use crate::domain::event::OrderEvent;
 use crate::domain::id::{EventId, OrderId};
 use crate::domain::order::{Order, Rules};
@@ -20,18 +20,13 @@ use crate::domain::outcome::{Failure, Outcome};
 pub(super) struct Book<'c> {
     conn: &'c Connection,
     rules: &'c Rules,
-    note: Statement<'c>,
-    strike: Statement<'c>,
+    inbox: Inbox<'c>,
     published: Statement<'c>,
     begin: Statement<'c>,
     load: Statement<'c>,
     store: Statement<'c>,
     append: Statement<'c>,
-    sources: Sources<'c>,
 }
-
-/// What an entry is known by in the inbox: its source, and the halves of its id.
-type Key = (i64, i64, i64);
 
 /// An order and its number in the ledger.
 struct Numbered {
@@ -45,8 +40,7 @@ impl<'c> Book<'c> {
         Ok(Self {
             conn,
             rules,
-            note: conn.prepare("INSERT INTO inbox (source, ms, sub) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?,
-            strike: conn.prepare("DELETE FROM inbox WHERE source = ?1 AND ms = ?2 AND sub = ?3")?,
+            inbox: Inbox::new(conn)?,
             published: conn.prepare("SELECT 1 FROM history WHERE event_id = ?1")?,
             begin: conn.prepare(
                 "INSERT INTO orders (order_id, user_id, state, amount, paid, refunded, version, created_at, updated_at)
@@ -65,7 +59,6 @@ impl<'c> Book<'c> {
                 "INSERT INTO history (number, source, ms, sub, action, amount, state, version, applied_at, event_id)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?,
-            sources: Sources::new(conn)?,
         })
     }
 
@@ -87,27 +80,32 @@ impl<'c> Book<'c> {
         Ok(outcomes)
     }
 
-    /// Forgets what a transaction that was undone had taught.
-    pub(super) fn forget(&mut self) {
-        self.sources.known.clear();
+    /// Begins anew: between two transactions other processes may have written.
+    pub(super) fn start(&mut self) {
+        self.inbox.forget();
+    }
+
+    /// The generations that have begun since the transaction did.
+    pub(super) fn take_begun(&mut self) -> Vec<Begun> {
+        self.inbox.take_begun()
     }
 
     fn enter_one(&mut self, work: &Work, now: i64) -> Result<Outcome> {
         if self.rules.ignores(&work.event.action) {
             return Ok(Outcome::Applied);
         }
-        let id = work.event.id();
-        let key = (self.sources.number(&work.context.source)?, stored(id.ms), stored(id.seq));
-        if self.was_published(&work.event)? || self.note.execute(key)? == 0 {
+        if self.was_published(&work.event)? {
             return Ok(Outcome::Duplicate);
         }
+        let Some(noted) = self.inbox.note(work)? else { return Ok(Outcome::Duplicate) };
         match self.advance(&work.event, now)? {
             Ok(after) => {
-                self.append(key, &work.event, &after, now)?;
+                self.append(noted, &work.event, &after, now)?;
+                self.inbox.applied(noted, work)?;
                 Ok(Outcome::Applied)
             }
             Err(failure) => {
-                self.strike.execute(key)?;
+                self.inbox.strike(noted)?;
                 Ok(Outcome::Failed(failure))
             }
         }
@@ -170,8 +168,8 @@ impl<'c> Book<'c> {
         Ok(())
     }
 
-    fn append(&mut self, key: Key, event: &OrderEvent, after: &Numbered, now: i64) -> Result<()> {
-        let (source, ms, sub) = key;
+    fn append(&mut self, noted: Noted, event: &OrderEvent, after: &Numbered, now: i64) -> Result<()> {
+        let Noted { source, id: (ms, sub), .. } = noted;
         self.append.execute((
             after.number,
             source,
@@ -205,34 +203,4 @@ fn unreadable(error: rusqlite::Error) -> Result<Failure> {
     };
     let name = row::ORDER_COLUMNS.get(column).unwrap_or(&"?");
     Ok(Failure::transient(format!("the ledger's row of this order cannot be read: {name} is not what it should be")))
-}
-
-/// The small number that stands for a stream and a group in the inbox.
-struct Sources<'c> {
-    insert: Statement<'c>,
-    select: Statement<'c>,
-    known: Vec<(Arc<Source>, i64)>,
-}
-
-impl<'c> Sources<'c> {
-    fn new(conn: &'c Connection) -> Result<Self> {
-        Ok(Self {
-            insert: conn.prepare("INSERT INTO sources (stream, grp) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
-            select: conn.prepare("SELECT source FROM sources WHERE stream = ?1 AND grp = ?2")?,
-            known: Vec::new(),
-        })
-    }
-
-    fn number(&mut self, source: &Arc<Source>) -> Result<i64> {
-        // A process has one or a few of them, and the same `Arc` for each of its events.
-        let same = |known: &Arc<Source>| Arc::ptr_eq(known, source) || known == source;
-        if let Some((_, number)) = self.known.iter().find(|(known, _)| same(known)) {
-            return Ok(*number);
-        }
-        let names = (source.stream.as_str(), source.group.as_str());
-        self.insert.execute(names)?;
-        let number = self.select.query_row(names, |row| row.get(0))?;
-        self.known.push((Arc::clone(source), number));
-        Ok(number)
-    }
 }

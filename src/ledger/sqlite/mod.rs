@@ -19,6 +19,7 @@ use writer::Request;
 
 mod book;
 mod fault;
+mod inbox;
 mod lock;
 mod open;
 pub mod reader;

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::book::Book;
+use super::inbox::Begun;
 use super::lock::{self, PATIENCE};
 use super::{failed, fault, open};
 use crate::crash;
@@ -18,6 +19,8 @@ use crate::domain::batch::Batch;
 use crate::domain::outcome::{Failure, Outcome};
 use crate::ledger::Parts;
 use crate::ledger::error::LedgerError;
+use crate::telemetry::Telemetry;
+use crate::telemetry::event::GenerationBegan;
 
 /// With so many events in hand no further batch is taken into the transaction.
 const FULL: usize = 4096;
@@ -73,13 +76,14 @@ fn gather(requests: &mut mpsc::Receiver<Request>) -> Option<Vec<Request>> {
 struct Writer<'c> {
     conn: &'c Connection,
     book: Book<'c>,
+    telemetry: &'c Telemetry,
     patience: Duration,
     contended: bool,
 }
 
 impl<'c> Writer<'c> {
     fn new(conn: &'c Connection, parts: &'c Parts, patience: Duration) -> rusqlite::Result<Self> {
-        Ok(Self { conn, book: Book::new(conn, &parts.rules)?, patience, contended: false })
+        Ok(Self { conn, book: Book::new(conn, &parts.rules)?, telemetry: &parts.telemetry, patience, contended: false })
     }
 
     /// Writes a group in one transaction and answers each request.
@@ -88,10 +92,7 @@ impl<'c> Writer<'c> {
         group.retain(|request| !request.reply.is_closed());
         let answers = match self.transact(&group) {
             Ok(answers) => answers,
-            Err(error) => {
-                self.book.forget();
-                group.iter().map(|request| unavailable(&error, request.batch.len())).collect()
-            }
+            Err(error) => group.iter().map(|request| unavailable(&error, request.batch.len())).collect(),
         };
         for (request, outcomes) in group.into_iter().zip(answers) {
             // Who has gone away in the meantime gets the events again, and learns then that they are in place.
@@ -107,12 +108,21 @@ impl<'c> Writer<'c> {
         }
         let begun = lock::begin(self.conn, self.patience).inspect_err(|_| self.contended = true)?;
         self.contended = begun.contended;
+        self.book.start();
         let now = now();
         let answers = group.iter().map(|request| self.book.enter(&request.batch, now)).collect::<Result<_, _>>()?;
         crash::point("before-commit");
         begun.transaction.commit()?;
         crash::point("after-commit");
+        self.tell_begun();
         Ok(answers)
+    }
+
+    fn tell_begun(&mut self) {
+        for Begun { source, entry, generation, highest } in self.book.take_begun() {
+            let stream = source.stream.as_str();
+            self.telemetry.emit(GenerationBegan { stream, entry, generation, highest });
+        }
     }
 }
 
@@ -140,7 +150,6 @@ mod tests {
     use crate::domain::id::EntryId;
     use crate::domain::order::Rules;
     use crate::domain::outcome::FailureClass;
-    use crate::telemetry::Telemetry;
 
     /// Orders that begin, one event each.
     fn batch(ids: std::ops::Range<u64>) -> Batch {
