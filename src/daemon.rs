@@ -20,6 +20,7 @@ use crate::handler::Handler;
 use crate::handler::log::LogHandler;
 use crate::handler::none::NoneHandler;
 use crate::handler::record::RecordHandler;
+use crate::ledger;
 use crate::ledger::error::LedgerError;
 use crate::ledger::location::Location;
 use crate::ledger::sqlite::SqliteLedger;
@@ -87,7 +88,8 @@ impl Daemon {
     pub fn build(settings: Settings, telemetry: Telemetry) -> Result<Self, BuildError> {
         let handler: Arc<dyn Handler> = match (settings.handler, &settings.ledger) {
             (HandlerKind::Ledger, Location::Sqlite(path)) => {
-                Arc::new(RecordHandler::new(Arc::new(SqliteLedger::open(path)?)))
+                let parts = ledger::Parts { rules: settings.rules.clone(), telemetry: telemetry.clone() };
+                Arc::new(RecordHandler::new(Arc::new(SqliteLedger::open(path, parts)?)))
             }
             (HandlerKind::Log, _) => Arc::new(LogHandler),
             (HandlerKind::None, _) => Arc::new(NoneHandler),

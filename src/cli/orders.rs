@@ -180,9 +180,11 @@ mod tests {
     use crate::domain::entry::Entry;
     use crate::domain::event::{Action, OrderEvent};
     use crate::domain::id::EntryId;
+    use crate::domain::order::Rules;
     use crate::domain::outcome::Outcome;
-    use crate::ledger::Ledger;
     use crate::ledger::sqlite::SqliteLedger;
+    use crate::ledger::{Ledger, Parts};
+    use crate::telemetry::Telemetry;
 
     #[derive(Parser)]
     struct Command {
@@ -206,13 +208,15 @@ mod tests {
                     action,
                     amount: Some("49.90".parse().unwrap()),
                     replay_of: None,
+                    event_id: None,
                     entry: Entry { id: EntryId::new(ms, 0), fields: Vec::new() },
                 },
                 context: Context { source: Arc::clone(&source), attempt: 1 },
             };
             let created = (1..).zip(orders).map(|(ms, order)| (ms, *order, Action::Created));
             let batch: Vec<Work> = created.chain([(1000, orders[0], Action::Paid)]).map(work).collect();
-            let ledger = SqliteLedger::open(&shop.path()).unwrap();
+            let parts = Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() };
+            let ledger = SqliteLedger::open(&shop.path(), parts).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let outcomes = runtime.block_on(ledger.apply(Arc::new(batch)));
             assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Applied));

@@ -5,7 +5,7 @@
 
 use super::entry::{Entry, Repeated};
 use super::event::{Action, Amount, OrderEvent};
-use super::id::{EntryId, OrderId, UserId};
+use super::id::{EntryId, EventId, OrderId, UserId};
 use super::json;
 use super::replay::{self, BadReplay, REPLAY_OF};
 
@@ -25,6 +25,8 @@ pub struct FieldNames {
     pub amount: String,
     /// The field with the user id.
     pub user: String,
+    /// Where set, the field with what the producer calls the event (`ledger.event_id_field`).
+    pub event_id: Option<String>,
     /// Where set, the one field that carries all of these as a JSON object.
     pub json: Option<String>,
 }
@@ -95,8 +97,8 @@ impl DecodeError {
 /// Decodes `entry`; what cannot be decoded comes back untouched, with the reason.
 pub fn decode(entry: Entry, names: &FieldNames) -> Result<OrderEvent, Undecodable> {
     match parts(&entry, names) {
-        Ok(Parts { order, user, action, amount, replay_of }) => {
-            Ok(OrderEvent { order, user, action, amount, replay_of, entry })
+        Ok(Parts { order, user, action, amount, replay_of, event_id }) => {
+            Ok(OrderEvent { order, user, action, amount, replay_of, event_id, entry })
         }
         Err(error) => Err(Undecodable { entry, error }),
     }
@@ -117,6 +119,7 @@ struct Parts {
     action: Action,
     amount: Option<Amount>,
     replay_of: Option<EntryId>,
+    event_id: Option<EventId>,
 }
 
 fn parts(entry: &Entry, names: &FieldNames) -> Result<Parts, DecodeError> {
@@ -144,7 +147,14 @@ fn parts_of(entry: &Entry, names: &FieldNames, replay_of: Option<EntryId>) -> Re
     } else {
         text(entry, &names.user)?.filter(|user| !user.is_empty())
     };
-    Ok(Parts { order, user: user.map(UserId::from), action, amount, replay_of })
+    let event_id = event_id(entry, names)?;
+    Ok(Parts { order, user: user.map(UserId::from), action, amount, replay_of, event_id })
+}
+
+/// What the producer calls the event. Not every producer has to: without it, or empty, the event is known by its entry alone.
+fn event_id(entry: &Entry, names: &FieldNames) -> Result<Option<EventId>, DecodeError> {
+    let Some(name) = &names.event_id else { return Ok(None) };
+    Ok(text(entry, name)?.filter(|id| !id.is_empty()).map(EventId::from))
 }
 
 /// The text of a field that has to be there and has to say something.
@@ -177,6 +187,7 @@ mod tests {
             order: "orderId".into(),
             amount: "amount".into(),
             user: "userId".into(),
+            event_id: None,
             json: None,
         }
     }
@@ -265,6 +276,21 @@ mod tests {
         let names = FieldNames { json: Some("data".into()), ..names() };
         assert_eq!(order(entry(&[("data", r#"{"orderId":"o-2"}"#)]), &names).as_deref(), Some("o-2"));
         assert_eq!(order(entry(&[("data", "{"), ("orderId", "o-1")]), &names), None);
+    }
+
+    #[test]
+    fn what_a_producer_calls_an_event_is_read_where_that_is_asked_for() {
+        let id = |fields: &[(&str, &str)], field: Option<&str>| {
+            let names = FieldNames { event_id: field.map(str::to_owned), ..names() };
+            let decoded = decode(entry(&[&[("action", "shipped"), ("orderId", "o")], fields].concat()), &names);
+            decoded.map(|event| event.event_id.map(|id| id.to_string())).map_err(|refused| refused.error.reason())
+        };
+        assert_eq!(id(&[("eventId", "e-1")], Some("eventId")), Ok(Some("e-1".to_owned())));
+        assert_eq!(id(&[("eventId", "")], Some("eventId")), Ok(None));
+        assert_eq!(id(&[], Some("eventId")), Ok(None));
+        assert_eq!(id(&[("eventId", "e-1")], None), Ok(None));
+        assert_eq!(id(&[("eventId", "a"), ("eventId", "b")], Some("eventId")), Err("duplicate-field"));
+        assert_eq!(id(&[("eventId", "a"), ("eventId", "b")], None), Ok(None), "nobody reads it");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 
 use super::entry::Entry;
-use super::id::{EntryId, OrderId, UserId};
+use super::id::{EntryId, EventId, OrderId, UserId};
 
 /// Something that happened to an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct OrderEvent {
     pub amount: Option<Amount>,
     /// Where its entry is a replay: the entry that carried it first.
     pub replay_of: Option<EntryId>,
+    /// What its producer calls it, where that is asked for and the entry says so.
+    pub event_id: Option<EventId>,
     /// The entry it was decoded from, with every field that is not named above.
     pub entry: Entry,
 }

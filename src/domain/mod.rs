@@ -8,6 +8,7 @@ pub mod decode;
 pub mod entry;
 pub mod event;
 pub mod id;
+pub mod inbox;
 mod json;
 pub mod lanes;
 

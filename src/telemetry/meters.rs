@@ -52,6 +52,7 @@ pub struct Meters {
     pub(super) redis_up: Gauge,
     pub(super) redis_outages: Counter,
     pub(super) group_recreated: Counter,
+    pub(super) generations: Counter,
 
     entries_in_hand: Gauge,
     entries_parked: Gauge,
@@ -172,6 +173,7 @@ impl Meters {
             redis_up: gauge("orderd_redis_up"),
             redis_outages: counter("orderd_redis_outages_total"),
             group_recreated: counter("orderd_group_recreated_total"),
+            generations: counter("orderd_generations_total"),
             entries_in_hand: gauge("orderd_entries_in_hand"),
             entries_parked: gauge("orderd_entries_parked"),
             window_size: gauge("orderd_window_size"),

@@ -175,6 +175,8 @@ pub const METRICS: &[Metric] = &[
     Metric::counter("orderd_redis_reconnects_total", "Connections that were made anew, by which.")
         .labels(&[CONNECTION]),
     Metric::counter("orderd_group_recreated_total", "Times that the consumer group had been lost and was made anew."),
+    // The ledger.
+    Metric::counter("orderd_generations_total", "Times that the stream began to give out its ids again."),
     // The process itself.
     Metric::counter("orderd_task_restarts_total", "Tasks that failed and were started again, by task.").labels(&[TASK]),
     Metric::gauge("orderd_build_info", "Always 1; the label says which version runs.").labels(&[VERSION]),

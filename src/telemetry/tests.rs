@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::event::{
     AckMissed, Backlog, BacklogUnknown, BatchHandled, ConsumersRemoved, DeadLettered, DeadLettersCut, DeliveryDropped,
-    EntriesLost, EntriesRead, EntriesReclaimed, EventFailed, EventsSettled, GroupCreated, HandedBack, HandlerAway,
-    HandlerBack, HandlerPanicked, HandlerTimedOut, LeaseLost, LeasesRenewed, Levels, PhaseChanged, Reconnected,
-    RedisAway, RedisBack, RedisConnected, Source, TaskFailed, TaskStarted, TrimBlocked, TrimUnblocked, Trimmed,
+    EntriesLost, EntriesRead, EntriesReclaimed, EventFailed, EventsSettled, GenerationBegan, GroupCreated, HandedBack,
+    HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut, LeaseLost, LeasesRenewed, Levels, PhaseChanged,
+    Reconnected, RedisAway, RedisBack, RedisConnected, Source, TaskFailed, TaskStarted, TrimBlocked, TrimUnblocked,
+    Trimmed,
 };
 use super::metrics::{Kind, METRICS, Metric, Unit};
 use super::{Happening, Telemetry};
@@ -145,6 +146,8 @@ fn recovery_and_trimming_are_counted() {
         after(Reconnected { connection: "reader" }, "orderd_redis_reconnects_total{connection=\"reader\"}"),
         "1"
     );
+    let began = GenerationBegan { stream: "s", entry: ENTRY, generation: 1, highest: Some(ENTRY) };
+    assert_eq!(after(began, "orderd_generations_total"), "1");
     assert_eq!(after(GroupCreated { at: "0-0".to_owned(), lost: true }, "orderd_group_recreated_total"), "1");
     assert_eq!(after(GroupCreated { at: "0-0".to_owned(), lost: false }, "orderd_group_recreated_total"), "0");
     let failed = TaskFailed { task: "reaper", error: "gone", restarts: 1, again_in: SECOND };

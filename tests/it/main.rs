@@ -15,6 +15,7 @@ mod harness;
 mod health;
 mod lease;
 mod ledger;
+mod ledger_life;
 mod names;
 mod order;
 mod outage;

@@ -54,7 +54,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::domain::order::Rules;
+    use crate::ledger::Parts;
     use crate::ledger::sqlite::SqliteLedger;
+    use crate::telemetry::Telemetry;
 
     fn names(folder: &TempDir) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(folder.path())
@@ -73,7 +76,8 @@ mod tests {
         assert_eq!(look(&path), Ok(Standing::Nothing));
         assert_eq!(names(&folder), [""; 0]);
 
-        let ledger = SqliteLedger::open(&path).unwrap();
+        let parts = Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() };
+        let ledger = SqliteLedger::open(&path, parts).unwrap();
         assert_eq!(look(&path), Ok(Standing::Ledger), "in use");
         ledger.close().unwrap();
         let before = (names(&folder), fs::read(&path).unwrap());

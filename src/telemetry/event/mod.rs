@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 mod failure;
+mod ledger;
 mod process;
 mod recovery;
 mod road;
@@ -18,6 +19,7 @@ mod trim;
 pub use failure::{
     DeadLettered, DeadLettersCut, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut,
 };
+pub use ledger::GenerationBegan;
 pub use process::{Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, Stopped, TaskFailed, TaskStarted};
 pub use recovery::{ConsumersRemoved, EntriesLost, EntriesReclaimed, HandedBack, LeaseLost, LeasesRenewed};
 pub use road::{AckMissed, BatchHandled, DeliveryDropped, EntriesRead, EventsSettled, Source};
