@@ -3,7 +3,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint doc
+.PHONY: help setup demo test bench recovery lint doc
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +22,9 @@ test: ## Run every test, against every server that can be had
 
 bench: setup ## Measure orderd against the limit of the server; docs/performance.md says what the table means (ARGS=--quick for a first look)
 	cargo bench --locked --bench road -- $(ARGS)
+
+recovery: setup ## Measure how soon work goes on after a death, a stop or an outage, and what trimming costs (about two minutes; ARGS=--quick for one round)
+	cargo bench --locked --bench recovery -- $(ARGS)
 
 lint: setup ## Check format and lints
 	cargo fmt --check

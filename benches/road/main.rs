@@ -17,8 +17,10 @@ mod client;
 mod daemon;
 mod latency;
 mod limit;
+mod machine;
 mod process;
 mod report;
+mod table;
 mod textbook;
 mod wait;
 mod worker;
@@ -122,7 +124,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::Result<Report> {
-    let load = process::load()?;
+    let load = machine::load()?;
     let mut contenders = options.contenders();
     for contender in &contenders {
         Backlog::fill(desk, contender.events, ORDERS, deadline)?;

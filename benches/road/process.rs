@@ -37,12 +37,6 @@ pub(crate) fn cpu_of_thread(folder: &Path) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds.parse().with_context(|| format!("{}: {text}", path.display()))?))
 }
 
-/// How many processes of the machine want a core, averaged over the last minute. What others do there shows in every rate.
-pub(crate) fn load() -> anyhow::Result<f64> {
-    let text = fs::read_to_string("/proc/loadavg")?;
-    text.split(' ').next().unwrap_or_default().parse().context("/proc/loadavg")
-}
-
 /// The memory of a process.
 pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     let path = format!("/proc/{pid}/status");

@@ -8,10 +8,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::latency::Spread;
+use super::machine;
+use super::table::{count, grouped, markdown};
 use super::worker::Run;
 
 /// Everything that was measured.
@@ -82,7 +83,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        let cores = machine::cores();
         let settings = if self.settings.is_empty() { "the defaults".to_owned() } else { self.settings.join(", ") };
         let Self { rounds, load, server, .. } = self;
         writeln!(
@@ -126,29 +127,4 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\n{table}")
     }
-}
-
-fn markdown(head: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(head);
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table
-}
-
-/// A whole number with commas.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[expect(clippy::cast_precision_loss, reason = "no count here comes near the 53 bits that an f64 holds exactly")]
-fn count(number: u64) -> f64 {
-    number as f64
 }
