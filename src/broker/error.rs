@@ -76,6 +76,12 @@ impl BrokerError {
         Self { operation, trouble: Trouble::Reply }
     }
 
+    /// The server's own words, without the mark of an error.
+    pub(super) fn said(operation: &'static str, text: &str) -> Self {
+        let (code, detail) = text.split_once(' ').unwrap_or((text, ""));
+        Self { operation, trouble: Trouble::of_reply(code, detail) }
+    }
+
     pub(crate) fn timed_out(operation: &'static str) -> Self {
         Self { operation, trouble: Trouble::Unreachable("no answer in time".to_owned()) }
     }
