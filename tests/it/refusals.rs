@@ -7,7 +7,7 @@ use std::fs;
 use orderd::cli::sandbox::{Options, PrivateServer};
 use redis::Connection;
 
-use super::harness::{Daemon, STREAM, World, on_every_server, wait_until};
+use super::harness::{Daemon, STREAM, World, field, on_every_server, wait_until};
 
 /// Settings that let a test see soon what a command on the shared connection does, too: chores and reads meet the refusal many times.
 const BUSY: [(&str, &str); 4] = [
@@ -179,6 +179,34 @@ fn a_server_without_room_for_another_connection_is_waited_for() {
         let end = |connection: &mut Connection| send(connection, &["CONFIG", "SET", "maxclients", "1000"]);
         let refusal = Refusal { word: "max number of clients", begin: &begin, end: &end, meanwhile: None };
         live_through(&world, &world.server.url(), &refusal);
+    });
+}
+
+#[test]
+fn an_entry_that_is_too_large_for_the_server_to_send_becomes_a_dead_letter_and_its_neighbours_are_applied() {
+    on_every_server(|options| {
+        let world = World::with(options);
+        let mut daemon = world.daemon("w", &[]);
+        daemon.wait_until_ready();
+        let mut connection = world.redis();
+        send(&mut connection, &["CONFIG", "SET", "client-output-buffer-limit", "normal 2mb 0 0"]);
+        // In one step, so that one read brings them all, or fails.
+        let note = "x".repeat(5 * 1024 * 1024);
+        let mut together = redis::pipe();
+        together.atomic();
+        for (order, note) in [("first", ""), ("large", &*note), ("last", "")] {
+            let event = ("action", "created", "orderId", order, "amount", "1", "userId", "u");
+            together.cmd("XADD").arg((STREAM, "*")).arg(event).arg(("note", note));
+        }
+        let ids: Vec<String> = together.query(&mut connection).expect("XADD");
+        wait_until("all is settled", || world.is_drained());
+        assert_eq!(applied(&world), 2);
+        let letters = world.dead_letters();
+        assert_eq!(letters.len(), 1, "{}", daemon.log());
+        assert_eq!(field(&letters[0], "_id"), ids[1]);
+        assert_eq!(field(&letters[0], "_reason"), "too-large");
+        assert!(daemon.log_lines("").len() < 25, "a flood:\n{}", daemon.log());
+        assert_eq!(daemon.stop().0.code(), Some(0));
     });
 }
 
