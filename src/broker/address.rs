@@ -38,6 +38,11 @@ impl Address {
         self.info.redis_settings().password().is_some()
     }
 
+    /// Where the server listens.
+    pub(super) fn place(&self) -> &ConnectionAddr {
+        self.info.addr()
+    }
+
     /// What the client library needs to find the server; the credentials are presented by [`Address::login`].
     pub(super) fn without_credentials(&self) -> ConnectionInfo {
         self.info

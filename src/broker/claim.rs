@@ -10,12 +10,15 @@ use redis::Value;
 
 use super::Broker;
 use super::delivery::{Delivery, Origin, Places, Received};
-use super::error::BrokerError;
+use super::error::{BrokerError, Trouble};
 use super::read::millis;
 use super::reply;
+use crate::domain::decode::MAX_ENTRY_BYTES;
 use crate::domain::entry::{Entry, Field};
 use crate::domain::id::{ConsumerName, EntryId};
 use crate::domain::retry::RetryRecord;
+
+const OWN: &str = "going through the own pending list";
 
 /// Entries found pending, with what is needed to go on with them.
 #[derive(Debug, Default)]
@@ -24,8 +27,8 @@ pub struct Found {
     pub pending: Vec<Pending>,
     /// Those that were deleted from the stream; they are settled, and lost.
     pub gone: Vec<EntryId>,
-    /// How many entries were looked at.
-    pub seen: usize,
+    /// Whether there may be more behind them.
+    pub more: bool,
 }
 
 /// An entry that is pending under one of our names.
@@ -35,6 +38,7 @@ pub struct Pending {
     pub entry: Entry,
     deliveries: u32,
     record: Option<RetryRecord>,
+    withheld: Option<usize>,
 }
 
 /// What one step of a sweep found.
@@ -74,24 +78,40 @@ impl Pending {
     pub fn accept(self, consumer: &ConsumerName, origin: Origin, places: &mut Places) -> Option<Received> {
         let place = places.next()?;
         let delivery = Delivery::new(self.entry.id, consumer.clone(), self.deliveries, origin, place);
-        Some(Received { delivery, entry: self.entry, record: self.record })
+        Some(Received { delivery, entry: self.entry, record: self.record, withheld: self.withheld })
     }
 }
 
 impl Broker {
-    /// A page of what `consumer` has pending, from `lowest` on, at most `most` entries.
+    /// A page of what `consumer` has pending, from `lowest` on, at most `most` entries. A reply that is more than the server holds for
+    /// a client ends the connection each time that it is asked for, so then one entry is asked for, and of one that would be refused
+    /// for its size anyway, only that.
     pub async fn own_pending(
         &self,
         consumer: &ConsumerName,
         lowest: EntryId,
         most: usize,
     ) -> Result<Found, BrokerError> {
-        const OPERATION: &str = "going through the own pending list";
+        match self.own_page(consumer, lowest, most, 0).await {
+            Err(BrokerError { operation: OWN, trouble: Trouble::Unreachable(_) }) => {
+                self.own_page(consumer, lowest, 1, MAX_ENTRY_BYTES).await
+            }
+            page => page,
+        }
+    }
+
+    async fn own_page(
+        &self,
+        consumer: &ConsumerName,
+        lowest: EntryId,
+        most: usize,
+        largest: usize,
+    ) -> Result<Found, BrokerError> {
         let mut own = self.scripts.own.key(self.keys.stream.as_str());
         own.key(self.keys.retry()).arg(self.keys.group.as_str()).arg(consumer.as_str());
-        own.arg(lowest.to_string()).arg(most);
-        let reply: Value = self.commands.script(OPERATION, &own).await?;
-        found(reply).ok_or_else(|| BrokerError::reply(OPERATION))
+        own.arg(lowest.to_string()).arg(most).arg(largest);
+        let found = found(self.commands.script(OWN, &own).await?).ok_or_else(|| BrokerError::reply(OWN))?;
+        Ok(Found { more: found.pending.len() + found.gone.len() == most, ..found })
     }
 
     /// A page of everything that is pending in the group, from `lowest` on, at most `most` entries.
@@ -152,18 +172,23 @@ fn held(row: Value) -> Option<Owned> {
 
 fn found(reply: Value) -> Option<Found> {
     let entries = reply::array(reply)?;
-    let mut found = Found { seen: entries.len(), ..Found::default() };
+    let mut found = Found::default();
     for entry in entries {
         let mut parts = reply::array(entry)?.into_iter();
         let id = reply::entry_id(&parts.next()?)?;
         let deliveries = u32::try_from(reply::number(&parts.next()?)?).unwrap_or(u32::MAX);
+        let mut withheld = None;
         let fields: Option<Vec<Field>> = match parts.next() {
             Some(Value::Nil) | None => None,
+            Some(Value::Int(size)) => {
+                withheld = usize::try_from(size).ok();
+                Some(Vec::new())
+            }
             Some(fields) => Some(reply::fields(fields)?),
         };
         let record = parts.next().and_then(reply::text).as_deref().and_then(read_record);
         match fields {
-            Some(fields) => found.pending.push(Pending { entry: Entry { id, fields }, deliveries, record }),
+            Some(fields) => found.pending.push(Pending { entry: Entry { id, fields }, deliveries, record, withheld }),
             None => found.gone.push(id),
         }
     }

@@ -15,9 +15,11 @@ use tokio::sync::{Mutex, watch};
 
 use super::address::Address;
 use super::error::{BrokerError, Trouble};
+use super::parting;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::{Reconnected, RedisAway, RedisBack};
 
+const CONNECTING: &str = "connecting";
 /// How long opening a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a command on the shared connection may take. No command there blocks.
@@ -111,7 +113,12 @@ impl Connector {
             return Err(error);
         }
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.open_untimed(role, response_timeout)).await;
-        let opened = opened.unwrap_or_else(|_| Err(BrokerError::timed_out("connecting")));
+        let mut opened = opened.unwrap_or_else(|_| Err(BrokerError::timed_out(CONNECTING)));
+        if let Err(BrokerError { trouble: Trouble::Unreachable(_), .. }) = opened
+            && let Some(word) = parting::word(self.address.place()).await
+        {
+            opened = Err(BrokerError::said(CONNECTING, &word));
+        }
         self.take_note(opened.as_ref().err(), true);
         self.note_refusal(opened.as_ref().err());
         opened
@@ -132,7 +139,7 @@ impl Connector {
     }
 
     async fn open_untimed(&self, role: &str, response_timeout: Option<Duration>) -> Result<Opened, BrokerError> {
-        let failed = |error: &redis::RedisError| BrokerError::new("connecting", error);
+        let failed = |error: &redis::RedisError| BrokerError::new(CONNECTING, error);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(response_timeout);
@@ -172,7 +179,7 @@ impl Connector {
             (Availability::Away { unreachable: true, .. }, None) if !opened => false,
             (_, Some(error)) => {
                 let reason = error.reason();
-                let unreachable = matches!(error.trouble, Trouble::Unreachable(_));
+                let unreachable = opened || matches!(error.trouble, Trouble::Unreachable(_));
                 self.telemetry.emit(RedisAway { reason: &reason });
                 *availability = Availability::Away { since: now, reason, unreachable };
                 true

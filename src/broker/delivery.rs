@@ -25,6 +25,8 @@ pub struct Received {
     pub entry: Entry,
     /// What is known of earlier failures, if it was taken over from a worker that is gone.
     pub record: Option<RetryRecord>,
+    /// The size of an entry that is too large to be fetched; then its fields are not here.
+    pub withheld: Option<usize>,
 }
 
 /// The duty to settle one entry. It holds a place in the [`Window`] until it is settled or dropped.

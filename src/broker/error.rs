@@ -35,6 +35,9 @@ pub enum Trouble {
     /// The server is there and cannot work now: wait. The word is its own.
     #[error("Redis is not ready: {0}")]
     NotReady(String),
+    /// The server answers, and refuses every write, so that nothing can be read in a group: wait. The word is its own.
+    #[error("Redis takes no writes: {0}")]
+    NoWrites(String),
     /// This server is no primary any more: connect again, to whoever is.
     #[error("this Redis is not the primary any more: {0}")]
     NotPrimary(String),
@@ -62,7 +65,7 @@ pub enum Trouble {
 }
 
 /// Error replies that pass by themselves (`redis-facts` B; Redis documentation, "Redis serialization protocol", simple errors).
-const NOT_READY: [&str; 7] = ["LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS", "MISCONF"];
+const NOT_READY: [&str; 5] = ["LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN"];
 
 impl BrokerError {
     pub(crate) fn new(operation: &'static str, error: &RedisError) -> Self {
@@ -71,6 +74,12 @@ impl BrokerError {
 
     pub(crate) fn reply(operation: &'static str) -> Self {
         Self { operation, trouble: Trouble::Reply }
+    }
+
+    /// The server's own words, without the mark of an error.
+    pub(super) fn said(operation: &'static str, text: &str) -> Self {
+        let (code, detail) = text.split_once(' ').unwrap_or((text, ""));
+        Self { operation, trouble: Trouble::of_reply(code, detail) }
     }
 
     pub(crate) fn timed_out(operation: &'static str) -> Self {
@@ -82,12 +91,10 @@ impl BrokerError {
         matches!(self.trouble, Trouble::Unreachable(_) | Trouble::NotPrimary(_) | Trouble::Reply)
     }
 
-    /// Whether it is the server that is away, rather than something about the stream. The connector tells of that.
+    /// Whether the server is away, for everything. The connector tells of that. What is refused to writes alone is not: other commands
+    /// work meanwhile, and each of them would be taken for a sign that Redis is back.
     pub fn is_away(&self) -> bool {
-        matches!(
-            self.trouble,
-            Trouble::Unreachable(_) | Trouble::NotReady(_) | Trouble::NotPrimary(_) | Trouble::Denied(_)
-        )
+        matches!(self.trouble, Trouble::Unreachable(_) | Trouble::NotReady(_) | Trouble::Denied(_))
     }
 
     /// The reason in few words, for readiness and the log.
@@ -121,6 +128,7 @@ impl Trouble {
             "ERR" if detail.starts_with("no such key") => Self::GroupGone(text),
             "ERR" if detail.starts_with("max number of clients") => Self::NotReady(text),
             "READONLY" | "MOVED" | "ASK" => Self::NotPrimary(text),
+            "NOREPLICAS" | "MISCONF" => Self::NoWrites(text),
             "OOM" => Self::OutOfMemory(text),
             "WRONGTYPE" => Self::WrongType(text),
             "NOAUTH" | "WRONGPASS" => Self::Denied(text),
@@ -170,7 +178,7 @@ mod tests {
         ));
         assert!(matches!(of("READONLY You can't write against a read only replica."), Trouble::NotPrimary(_)));
         assert!(matches!(of("LOADING Valkey is loading the dataset in memory"), Trouble::NotReady(_)));
-        assert!(matches!(of("MISCONF Errors writing to disk"), Trouble::NotReady(_)));
+        assert!(matches!(of("MISCONF Errors writing to disk"), Trouble::NoWrites(_)));
         assert!(matches!(of("OOM command not allowed"), Trouble::OutOfMemory(_)));
         assert!(matches!(of("NOPERM this user has no permissions"), Trouble::NoPermission(_)));
         assert!(matches!(of("WRONGTYPE Operation against a key"), Trouble::WrongType(_)));
@@ -202,5 +210,13 @@ mod tests {
         assert!(error(Trouble::Reply).breaks_connection());
         assert!(!error(Trouble::NotReady(String::new())).breaks_connection());
         assert!(!error(Trouble::OutOfMemory(String::new())).breaks_connection());
+    }
+
+    #[test]
+    fn a_server_that_refuses_writes_alone_is_not_away() {
+        let error = |trouble| BrokerError { operation: "testing", trouble };
+        assert!(error(Trouble::NotReady(String::new())).is_away());
+        assert!(!error(Trouble::NoWrites(String::new())).is_away());
+        assert!(!error(Trouble::NotPrimary(String::new())).is_away());
     }
 }

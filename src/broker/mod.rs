@@ -20,6 +20,7 @@ pub mod hold;
 pub mod inspect;
 pub mod keys;
 pub mod name;
+mod parting;
 pub mod publish;
 pub mod read;
 mod reply;

@@ -148,7 +148,7 @@ fn hand_out(listed: Vec<Listed>, consumer: &ConsumerName, mut places: Places) ->
         match (fields, places.next()) {
             (Some(fields), Some(place)) => {
                 let delivery = Delivery::new(id, consumer.clone(), 1, Origin::Read, place);
-                read.received.push(Received { delivery, entry: Entry { id, fields }, record: None });
+                read.received.push(Received { delivery, entry: Entry { id, fields }, record: None, withheld: None });
             }
             // More than was asked for is not answered; it would stay pending and be found again.
             (Some(_), None) => {}

@@ -79,6 +79,11 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// An entry of `bytes`, which is more than is decoded.
+    pub fn entry_too_large(bytes: usize) -> Self {
+        Self::TooLarge { what: "the entry".to_owned(), bytes, limit: MAX_ENTRY_BYTES }
+    }
+
     /// The reason in one word, for the dead letter and the metric.
     pub fn reason(&self) -> &'static str {
         match self {

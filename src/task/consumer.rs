@@ -205,7 +205,7 @@ impl Consumer {
                 pending = self.shared.take_up(pending, places, self.reader.consumer(), how).await?;
             }
             match last.and_then(EntryId::next) {
-                Some(next) if found.seen == most => lowest = next,
+                Some(next) if found.more => lowest = next,
                 _ => return Ok(Ok(())),
             }
         }

@@ -211,7 +211,7 @@ async fn fill(shared: &Shared, left: &mut [Left]) -> Result<(), BrokerError> {
             let most = shared.options.batch;
             let found = shared.broker.own_pending(&left.consumer, lowest, most).await?;
             shared.tell_lost(&found.gone, "while it was pending here");
-            left.next = if found.seen == most { found.last().and_then(EntryId::next) } else { None };
+            left.next = if found.more { found.last().and_then(EntryId::next) } else { None };
             left.page = found.pending.into();
         }
     }

@@ -21,6 +21,7 @@ mod order;
 mod outage;
 mod reaper;
 mod recovery;
+mod refusals;
 mod retry;
 mod road;
 mod status;

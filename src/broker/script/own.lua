@@ -2,15 +2,29 @@
 -- back, or is old, is ours again before the sweep of another worker takes it. What was deleted from the stream while it was
 -- pending cannot be handled any more: it is acknowledged here and named in the answer.
 -- KEYS: stream, retry records
--- ARGV: group, consumer, lowest id, most entries
--- Answers { { id, deliveries, fields or nil, retry record or nil }, ... } in the order of the ids.
+-- ARGV: group, consumer, lowest id, most entries, the largest entry in bytes (0: whatever its size)
+-- Answers { { id, deliveries, fields or nil, retry record or nil }, ... } in the order of the ids; in place of the fields of an entry
+-- that is too large, its size.
+local largest = tonumber(ARGV[5])
+
+local function content(fields)
+  local size = 0
+  for _, text in ipairs(fields) do
+    size = size + #text
+  end
+  if largest > 0 and size > largest then
+    return size
+  end
+  return fields
+end
+
 local found = {}
 for _, pending in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], '+', ARGV[4], ARGV[2])) do
   local id = pending[1]
   local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
   if entry then
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id, 'JUSTID')
-    found[#found + 1] = { id, pending[4], entry[2], redis.call('HGET', KEYS[2], id) }
+    found[#found + 1] = { id, pending[4], content(entry[2]), redis.call('HGET', KEYS[2], id) }
   else
     redis.call('XACK', KEYS[1], ARGV[1], id)
     redis.call('HDEL', KEYS[2], id)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::broker::delivery::{Delivery, Origin, Received};
 use crate::broker::settle::Obituary;
-use crate::domain::decode::{FieldNames, Undecodable, decode};
+use crate::domain::decode::{DecodeError, FieldNames, Undecodable, decode};
 use crate::domain::entry::Entry;
 use crate::domain::event::OrderEvent;
 use crate::domain::id::{EntryId, OrderId};
@@ -83,14 +83,18 @@ impl Admission {
     }
 
     fn sort(&mut self, received: Received, names: &FieldNames, policy: &RetryPolicy) {
-        let Received { delivery, entry, record } = received;
+        let Received { delivery, entry, record, withheld } = received;
         let taken_up = match delivery.origin() {
             Origin::Read => TakeUp::Run,
             Origin::TakenUp => policy.take_up(delivery.deliveries()),
         };
         let failures = record.as_ref().map_or(0, |record| record.failures);
         let life = Life { failures, recorded: record.is_some(), alone: taken_up == TakeUp::RunAlone };
-        let event = match decode(entry, names) {
+        let decoded = match withheld {
+            None => decode(entry, names),
+            Some(size) => Err(Undecodable { entry, error: DecodeError::entry_too_large(size) }),
+        };
+        let event = match decoded {
             Ok(event) => event,
             Err(Undecodable { entry, error }) => {
                 let obituary = obituary(&delivery, life, DeadReason::Undecodable(error.reason()), error.to_string());
