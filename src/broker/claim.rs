@@ -20,6 +20,10 @@ use crate::domain::retry::RetryRecord;
 
 const OWN: &str = "going through the own pending list";
 
+/// The most entries that one call takes up, whatever the configuration says: each costs the server some 15 µs, and no call may hold it for
+/// more than 5 ms. This leaves room for a slow machine.
+pub const MOST_IN_A_CALL: usize = 50;
+
 /// Entries found pending, with what is needed to go on with them.
 #[derive(Debug, Default)]
 pub struct Found {

@@ -175,7 +175,13 @@ pub const KEYS: &[Key] = &[
         "An entry counts as left behind when its worker has not renewed its hold for so long. A living worker renews three\n\
          times in that span, also while a handler is slow. All workers of a group should have the same value.",
     ),
-    key("reaper.batch", whole(1, 10_000), "100", "The most entries that are taken over in one call."),
+    key(
+        "reaper.batch",
+        whole(1, 10_000),
+        "100",
+        "The most entries that are taken over in one call. More than 50 are never asked for at once, for Redis serves nobody\n\
+         else meanwhile.",
+    ),
     key("trimmer.interval", time_ms(50, HOUR), "\"10s\"", "How often to look whether the stream is too long."),
     key(
         "trimmer.max_len",

@@ -13,7 +13,7 @@ use super::lane::job::Admission;
 use super::lane::{Arrival, Gate};
 use super::trouble::Trouble;
 use crate::broker::Broker;
-use crate::broker::claim::Pending;
+use crate::broker::claim::{MOST_IN_A_CALL, Pending};
 use crate::broker::delivery::{Origin, Places, Received, Window};
 use crate::broker::error::{self, BrokerError};
 use crate::broker::group::Ensured;
@@ -187,7 +187,7 @@ impl Consumer {
         let _taking_up = self.shared.taking_up.lock().await;
         let mut lowest = EntryId::MIN;
         loop {
-            let most = self.shared.options.batch;
+            let most = self.shared.options.batch.min(MOST_IN_A_CALL);
             let found = match self.shared.broker.own_pending(self.reader.consumer(), lowest, most).await {
                 Ok(found) => found,
                 Err(error) => return Ok(Err(error)),

@@ -15,7 +15,7 @@ use super::lane::{self, LaneTask};
 use super::name::{Name, NameError};
 use super::reaper::{self, Reaper};
 use super::trouble::Trouble;
-use crate::broker::claim::Pending;
+use crate::broker::claim::{MOST_IN_A_CALL, Pending};
 use crate::broker::delivery::{Origin, Received, Window};
 use crate::broker::error::{BrokerError, Trouble as RedisTrouble};
 use crate::broker::group::{Ensured, Start};
@@ -208,7 +208,7 @@ async fn fill(shared: &Shared, left: &mut [Left]) -> Result<(), BrokerError> {
         while left.page.is_empty()
             && let Some(lowest) = left.next
         {
-            let most = shared.options.batch;
+            let most = shared.options.batch.min(MOST_IN_A_CALL);
             let found = shared.broker.own_pending(&left.consumer, lowest, most).await?;
             shared.tell_lost(&found.gone, "while it was pending here");
             left.next = if found.more { found.last().and_then(EntryId::next) } else { None };

@@ -96,3 +96,23 @@ fn a_consumer_that_holds_anything_is_not_removed_on_any_server() {
         assert!(!remove(), "there is none any more");
     });
 }
+
+#[test]
+fn no_call_takes_up_more_entries_than_redis_can_look_at_in_a_moment_whatever_is_configured() {
+    for instance in ["dead", "w"] {
+        let world = World::new();
+        leave(&world, 1, 2_000);
+        redis::cmd("CONFIG").arg(("SET", "slowlog-max-len", 100_000)).exec(&mut world.redis()).expect("CONFIG SET");
+        redis::cmd("CONFIG").arg(("SET", "slowlog-log-slower-than", 0)).exec(&mut world.redis()).expect("CONFIG SET");
+        let large = [("reaper.batch", "10000"), ("consumers.batch", "2000"), ("handler.kind", "none")];
+        let _worker = world.daemon(instance, &[&SWEEPS[..], &large[..]].concat());
+        wait_until("nothing is pending", || world.pending() == 0);
+        let told: Vec<(u64, u64, u64, Vec<String>, String, String)> =
+            redis::cmd("SLOWLOG").arg(("GET", 100_000)).query(&mut world.redis()).expect("SLOWLOG GET");
+        // Stream and retry records are the keys of those two scripts that take entries up, and the number of entries stands last.
+        let calls = told.iter().map(|(_, _, _, command, ..)| command);
+        let calls = calls.filter(|command| command.get(4).is_some_and(|key| key.contains(":retry:")));
+        let most: Vec<usize> = calls.map(|command| command.last().unwrap().parse().unwrap()).collect();
+        assert!(most.len() >= 40 && most.iter().all(|most| *most <= 50), "{instance}: {most:?}");
+    }
+}

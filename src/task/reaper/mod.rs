@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use self::clock::{OwnView, ServerClock};
 use super::consumer::{LanesGone, Shared};
 use super::lane::Gate;
-use crate::broker::claim::{Claimed, Found, Owned};
+use crate::broker::claim::{Claimed, Found, MOST_IN_A_CALL, Owned};
 use crate::broker::delivery::{Origin, Places};
 use crate::broker::error::BrokerError;
 use crate::domain::id::{ConsumerName, EntryId};
@@ -111,7 +111,9 @@ impl Reaper {
         loop {
             // The window is asked first: what is claimed has to have a place.
             let taking_up = self.shared.taking_up.lock().await;
-            let Some(places) = self.room(shutdown, self.options.batch).await else { return Ok(Ok(())) };
+            let Some(places) = self.room(shutdown, self.options.batch.min(MOST_IN_A_CALL)).await else {
+                return Ok(Ok(()));
+            };
             let most = places.count();
             let claimed = self.shared.broker.claim(&self.consumer, self.options.claim_after, cursor, most).await;
             let Claimed { found, cursor: next } = match claimed {
