@@ -22,6 +22,7 @@ use crate::handler::none::NoneHandler;
 use crate::handler::record::RecordHandler;
 use crate::ledger::error::LedgerError;
 use crate::ledger::location::Location;
+use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::settings::{HandlerKind, Settings};
 use crate::supervisor::heartbeat::Heartbeats;
@@ -87,6 +88,9 @@ impl Daemon {
         let handler: Arc<dyn Handler> = match (settings.handler, &settings.ledger) {
             (HandlerKind::Ledger, Location::Sqlite(path)) => {
                 Arc::new(RecordHandler::new(Arc::new(SqliteLedger::open(path)?)))
+            }
+            (HandlerKind::Ledger, Location::Postgres(address)) => {
+                Arc::new(RecordHandler::new(Arc::new(PostgresLedger::open(address)?)))
             }
             (HandlerKind::Log, _) => Arc::new(LogHandler),
             (HandlerKind::None, _) => Arc::new(NoneHandler),

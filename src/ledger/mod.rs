@@ -11,6 +11,8 @@ use crate::domain::outcome::Outcome;
 
 pub mod error;
 pub mod location;
+pub mod postgres;
+pub mod reader;
 pub mod report;
 pub mod sqlite;
 

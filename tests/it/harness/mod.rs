@@ -10,6 +10,8 @@ use orderd::cli::sandbox::{Options, PrivateServer};
 use tempfile::TempDir;
 
 pub(crate) mod daemon;
+pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod servers;
 
 pub(crate) use daemon::Daemon;
