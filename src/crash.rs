@@ -15,6 +15,22 @@ pub fn point(place: &str) {
     }
 }
 
+/// Kills the process if `ORDERD_CRASH_AT` is `handle=ORDER` for one of these orders: an event that no worker survives.
+#[cfg(feature = "crash-points")]
+pub fn handling<'o>(mut orders: impl Iterator<Item = &'o str>) {
+    let Ok(wanted) = std::env::var("ORDERD_CRASH_AT") else { return };
+    if let Some(poison) = wanted.strip_prefix("handle=")
+        && orders.any(|order| order == poison)
+    {
+        point(&wanted);
+    }
+}
+
+/// Does nothing: this build has no crash points.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub fn handling<'o>(_orders: impl Iterator<Item = &'o str>) {}
+
 /// Does nothing: this build has no crash points.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]

@@ -78,3 +78,92 @@ mod metrics {
         assert!(unknown.is_empty(), "{unknown:?}");
     }
 }
+
+mod dead_letters {
+    use super::{METRICS, document, rows};
+
+    #[test]
+    fn every_reason_and_every_field_of_a_letter_is_documented_and_no_other() {
+        let text = document("docs/dead-letters.md").unwrap();
+        let documented: Vec<&str> = rows(&text).iter().map(|row| row[0].trim_matches('`')).collect();
+        let (mut fields, mut reasons): (Vec<&str>, Vec<&str>) =
+            documented.into_iter().partition(|name| name.starts_with('_'));
+        let metric = METRICS.iter().find(|metric| metric.name == "orderd_dead_letters_total").unwrap();
+        let mut known = metric.labels[0].values.to_vec();
+        known.sort_unstable();
+        reasons.sort_unstable();
+        assert_eq!(reasons, known);
+
+        fields.dedup();
+        assert_eq!(fields, orderd::broker::settle::FACTS, "in the order in which they stand");
+    }
+}
+
+mod acl {
+    use orderd::broker::keys::Keys;
+    use orderd::broker::rights::{WORKER, producer_rules, worker_rules};
+
+    use super::document;
+
+    const PATH: &str = "docs/redis-acl.md";
+
+    #[test]
+    fn the_rules_are_those_of_the_code() {
+        let text = document(PATH).unwrap();
+        let keys = Keys::new("orders:events".into(), "order-processors".into());
+        let documented: Vec<&str> = text.lines().filter(|line| line.starts_with("user ")).collect();
+        let line = |user: &str, rules: &[String]| format!("user {user} on >PASSWORD {}", rules.join(" "));
+        let expected = [
+            line("orderd-worker", &worker_rules(&keys, true)),
+            line("orderd-worker", &worker_rules(&keys, false)),
+            line("orders-producer", &producer_rules(&keys)),
+        ];
+        assert_eq!(documented, expected);
+    }
+
+    #[test]
+    fn every_command_stands_in_the_table_with_its_reason_and_no_other() {
+        let text = document(PATH).unwrap();
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
+        let expected: Vec<String> = WORKER
+            .iter()
+            .map(|right| {
+                let needed = if right.essential { "yes" } else { "no" };
+                format!("| `{}` | {} | {needed} |", right.command.replace('|', "\\|"), right.why)
+            })
+            .collect();
+        assert_eq!(rows, expected);
+    }
+}
+
+mod commands {
+    use clap::CommandFactory;
+    use orderd::cli::Cli;
+    use orderd::cli::exit::Exit;
+
+    use super::{BTreeSet, document, rows};
+
+    const PATH: &str = "docs/cli.md";
+
+    #[test]
+    fn every_command_has_a_chapter_with_an_example_and_no_other() {
+        let text = document(PATH).unwrap();
+        let chapters: Vec<&str> = text.split("\n## `orderd ").skip(1).collect();
+        let documented: BTreeSet<&str> = chapters.iter().filter_map(|chapter| chapter.split('`').next()).collect();
+        let command = Cli::command();
+        let known: BTreeSet<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(documented, known);
+        for name in documented {
+            assert!(text.contains(&format!("\n$ orderd {name}")), "{name} has no example");
+        }
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_code() {
+        let text = document(PATH).unwrap();
+        let documented: Vec<(String, String)> =
+            rows(&text).iter().map(|row| (row[0].trim_matches('`').to_owned(), row[1].to_owned())).collect();
+        let known = Exit::ALL.map(|exit| (exit.code().to_string(), exit.meaning().to_owned()));
+        assert_eq!(documented, known);
+    }
+}

@@ -62,9 +62,17 @@ pub enum AdminError {
 
 /// Starts to serve on `listen`. The address is taken when this returns.
 pub fn start(listen: SocketAddr, state: AdminState) -> Result<AdminServer, AdminError> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Thread)?;
     let refused = |source| AdminError::Listen { address: listen, source };
-    let (listener, local_addr) = bind(&runtime, listen).map_err(refused)?;
+    let (listener, local_addr) = bind(listen).map_err(refused)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Thread)?;
+    let listener = match adopt(&runtime, listener) {
+        Ok(listener) => listener,
+        Err(source) => {
+            // Who calls may be on a runtime, where another one must not be dropped.
+            runtime.shutdown_background();
+            return Err(refused(source));
+        }
+    };
     let stop = CancellationToken::new();
     let telemetry = state.telemetry.clone();
     let serving = serve(listener, pages::router(state), telemetry, stop.clone());
@@ -94,12 +102,16 @@ impl Drop for AdminServer {
     }
 }
 
-fn bind(runtime: &Runtime, listen: SocketAddr) -> io::Result<(Bounded, SocketAddr)> {
+fn bind(listen: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(listen)?;
     listener.set_nonblocking(true)?;
     let local_addr = listener.local_addr()?;
+    Ok((listener, local_addr))
+}
+
+fn adopt(runtime: &Runtime, listener: TcpListener) -> io::Result<Bounded> {
     let _inside = runtime.enter();
-    Ok((Bounded::new(tokio::net::TcpListener::from_std(listener)?), local_addr))
+    Ok(Bounded::new(tokio::net::TcpListener::from_std(listener)?))
 }
 
 async fn serve(listener: Bounded, pages: Router, telemetry: Telemetry, stop: CancellationToken) {

@@ -65,6 +65,11 @@ impl Found {
 }
 
 impl Pending {
+    /// How many times it was handed out so far, as Redis counts.
+    pub fn deliveries(&self) -> u32 {
+        self.deliveries
+    }
+
     /// Makes it a delivery. `origin` says whether an earlier holder may have died of it.
     pub fn accept(self, consumer: &ConsumerName, origin: Origin, places: &mut Places) -> Option<Received> {
         let place = places.next()?;

@@ -61,6 +61,8 @@ pub enum Availability {
         since: Instant,
         /// Why, in the words of the first failure.
         reason: String,
+        /// Whether not even a connection could be had. Then only a new connection is a sign of life: an answer may have been on its way.
+        unreachable: bool,
     },
 }
 
@@ -110,7 +112,7 @@ impl Connector {
         }
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.open_untimed(role, response_timeout)).await;
         let opened = opened.unwrap_or_else(|_| Err(BrokerError::timed_out("connecting")));
-        self.note(opened.as_ref().err());
+        self.take_note(opened.as_ref().err(), true);
         self.note_refusal(opened.as_ref().err());
         opened
     }
@@ -139,12 +141,15 @@ impl Connector {
         for command in self.address.login() {
             command.query_async::<()>(&mut connection).await.map_err(|error| failed(&error))?;
         }
+        // A server that is loading, or follows a primary that is gone, takes connections and says so to this one. The name is for
+        // people who look. A user without the right to either works all the same.
         let named = redis::cmd("CLIENT").arg("SETNAME").arg(format!("{}:{role}", self.name)).to_owned();
-        // The name is for people who look; a user without the right to set it works all the same.
-        if let Err(error) = named.query_async::<()>(&mut connection).await {
-            let error = failed(&error);
-            if !matches!(error.trouble, Trouble::NoPermission(_)) {
-                return Err(error);
+        for courtesy in [redis::cmd("PING"), named] {
+            if let Err(error) = courtesy.query_async::<()>(&mut connection).await {
+                let error = failed(&error);
+                if !matches!(error.trouble, Trouble::NoPermission(_)) {
+                    return Err(error);
+                }
             }
         }
         let id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await.map_err(|error| failed(&error))?;
@@ -153,6 +158,10 @@ impl Connector {
 
     /// Takes note of how a command went. Says something only when that is news.
     pub(super) fn note(&self, error: Option<&BrokerError>) {
+        self.take_note(error, false);
+    }
+
+    fn take_note(&self, error: Option<&BrokerError>, opened: bool) {
         let now = Instant::now();
         let away = error.filter(|error| error.is_away());
         if away.is_none() && *self.availability.borrow() == Availability::Up {
@@ -160,10 +169,12 @@ impl Connector {
         }
         self.availability.send_if_modified(|availability| match (&*availability, away) {
             (Availability::Away { .. }, Some(_)) => false,
+            (Availability::Away { unreachable: true, .. }, None) if !opened => false,
             (_, Some(error)) => {
                 let reason = error.reason();
+                let unreachable = matches!(error.trouble, Trouble::Unreachable(_));
                 self.telemetry.emit(RedisAway { reason: &reason });
-                *availability = Availability::Away { since: now, reason };
+                *availability = Availability::Away { since: now, reason, unreachable };
                 true
             }
             (before, None) => {

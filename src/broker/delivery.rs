@@ -68,6 +68,15 @@ impl Delivery {
         self.deliveries
     }
 
+    /// How many of these ended with a worker that died. Ours is not among them: what was read was counted by Redis when it handed it
+    /// out, what was taken up is counted when its try begins.
+    pub fn crashes(&self) -> u32 {
+        match self.origin {
+            Origin::Read => self.deliveries.saturating_sub(1),
+            Origin::TakenUp => self.deliveries,
+        }
+    }
+
     /// How it came into our hands.
     pub fn origin(&self) -> Origin {
         self.origin

@@ -110,6 +110,9 @@ impl Trouble {
     }
 
     fn of_reply(code: &str, detail: &str) -> Self {
+        if let Some((code, detail)) = inside_script(code, detail) {
+            return Self::of_reply(code, detail);
+        }
         let text = format!("{code} {detail}").trim_end().to_owned();
         match code {
             // A blocked read that ends by force: on a change of role the connection is closed, too; else the key went away.
@@ -126,6 +129,15 @@ impl Trouble {
             _ => Self::Refused(text),
         }
     }
+}
+
+/// The error of a command that a script ran. Before 7.0 the server wraps it into one of its own, and it stands behind the last `: -`.
+fn inside_script<'a>(code: &str, detail: &'a str) -> Option<(&'a str, &'a str)> {
+    if code != "ERR" || !detail.starts_with("Error running script") {
+        return None;
+    }
+    let (_, inner) = detail.rsplit_once(": -")?;
+    Some(inner.split_once(' ').unwrap_or((inner, "")))
 }
 
 fn io_reason(error: &RedisError) -> String {
@@ -164,6 +176,22 @@ mod tests {
         assert!(matches!(of("WRONGTYPE Operation against a key"), Trouble::WrongType(_)));
         assert!(matches!(of("ERR max number of clients reached"), Trouble::NotReady(_)));
         assert!(matches!(of("ERR syntax error"), Trouble::Refused(_)));
+    }
+
+    #[test]
+    fn what_a_command_in_a_script_answered_is_known_on_6_2_too() {
+        let of = |inner: &str| {
+            let wrapped = format!("Error running script (call to f_6f): @user_script:9: @user_script: 9: {inner}");
+            Trouble::of(&redis::make_extension_error("ERR".to_owned(), Some(wrapped)))
+        };
+        let memory = of("-OOM command not allowed when used memory > 'maxmemory'.");
+        assert_eq!(
+            memory.to_string(),
+            "Redis is out of memory: OOM command not allowed when used memory > 'maxmemory'."
+        );
+        assert!(matches!(of("-NOGROUP No such key 's' or consumer group 'g'"), Trouble::GroupGone(_)));
+        assert!(matches!(of("-READONLY You can't write against a read only replica."), Trouble::NotPrimary(_)));
+        assert!(matches!(of("attempt to index a nil value"), Trouble::Refused(_)));
     }
 
     #[test]

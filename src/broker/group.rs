@@ -63,6 +63,11 @@ impl Broker {
             Err(BrokerError { trouble: Trouble::Refused(text), .. }) if text.starts_with("BUSYGROUP") => {
                 Ok(Ensured::Existing)
             }
+            // Then Redis does not even look whether the group is there. If it is, all is well: reading needs no memory.
+            Err(error) if error.trouble.is_out_of_memory() => match self.survey().await?.group(&self.keys.group) {
+                Some(_) => Ok(Ensured::Existing),
+                None => Err(error),
+            },
             Err(error) => Err(error),
         }
     }

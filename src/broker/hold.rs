@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::Broker;
+use super::claim::Pending;
 use super::delivery::Delivery;
 use super::error::{BrokerError, Unsettled};
 use super::read::millis;
@@ -24,6 +25,12 @@ pub struct Held {
     pub id: EntryId,
     /// How many times it was handed out.
     pub deliveries: u32,
+}
+
+impl From<&Pending> for Held {
+    fn from(pending: &Pending) -> Self {
+        Self { id: pending.entry.id, deliveries: pending.deliveries() }
+    }
 }
 
 impl From<&Delivery> for Held {

@@ -22,6 +22,11 @@ impl Keys {
         Self { stream, group, tagged }
     }
 
+    /// What the keys beside the stream begin with: `{orders:events}:`.
+    pub fn beside(&self) -> String {
+        format!("{}:", self.tagged)
+    }
+
     /// The stream of dead letters: `{orders:events}:dead`.
     pub fn dead(&self) -> String {
         format!("{}:dead", self.tagged)

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use super::Broker;
 use super::error::BrokerError;
+use super::keys::Keys;
 use super::read::millis;
 use super::reply;
-use crate::domain::id::ConsumerName;
+use crate::domain::id::{ConsumerName, GroupName};
 
-/// How long a name stays locked after the last sign of life of whoever has it.
+/// How long a name stays locked after the last sign of life of whoever has it. Short, for a worker that was killed and is started again
+/// waits for so long until it has its name back, and with it the entries that it had in hand.
 pub const LOCK_TIME: Duration = Duration::from_millis(1500);
 
 /// The names that are tried, one after the other, before the worker gives up: `web`, `web.2`, …
@@ -71,7 +73,7 @@ impl Broker {
     pub async fn is_name_locked(&self, name: &str) -> Result<bool, BrokerError> {
         let left: i64 =
             self.commands.query("looking at a name", redis::cmd("PTTL").arg(self.keys.instance(name))).await?;
-        Ok(u64::try_from(left).is_ok_and(|left| left <= millis(LOCK_TIME)))
+        Ok(is_alive(left))
     }
 
     /// Removes a consumer that has nothing pending, in one step. `false` when it has, or does not exist.
@@ -81,15 +83,43 @@ impl Broker {
         self.commands.script("removing a consumer", &remove).await
     }
 
+    /// Which of these instances of `group` are alive.
+    pub async fn living(&self, group: &GroupName, instances: &[&str]) -> Result<Vec<bool>, BrokerError> {
+        const OPERATION: &str = "looking at names";
+        let keys = Keys::new(self.keys.stream.clone(), group.clone());
+        let mut look = redis::pipe();
+        for instance in instances {
+            look.cmd("PTTL").arg(keys.instance(instance));
+        }
+        if instances.is_empty() {
+            return Ok(Vec::new());
+        }
+        let replies = self.commands.pipeline(OPERATION, &look).await?;
+        let alive =
+            replies.iter().map(|reply| if let redis::Value::Int(left) = reply { Some(is_alive(*left)) } else { None });
+        alive.collect::<Option<_>>().ok_or_else(|| BrokerError::reply(OPERATION))
+    }
+
     /// The consumers of the group.
     pub async fn consumers(&self) -> Result<Vec<ConsumerInfo>, BrokerError> {
+        self.consumers_of(&self.keys.group).await
+    }
+
+    /// The consumers of any group of the stream.
+    pub async fn consumers_of(&self, group: &GroupName) -> Result<Vec<ConsumerInfo>, BrokerError> {
         const OPERATION: &str = "listing consumers";
         let mut list = redis::cmd("XINFO");
-        list.arg("CONSUMERS").arg(self.keys.stream.as_str()).arg(self.keys.group.as_str());
+        list.arg("CONSUMERS").arg(self.keys.stream.as_str()).arg(group.as_str());
         let rows = reply::array(self.commands.query(OPERATION, &list).await?);
         rows.ok_or_else(|| BrokerError::reply(OPERATION))
             .map(|rows| rows.into_iter().filter_map(consumer_info).collect())
     }
+}
+
+/// Whether a lock with so many milliseconds left is held. One that has longer to run than any lock is given was set before the server's
+/// clock stepped back.
+fn is_alive(left: i64) -> bool {
+    u64::try_from(left).is_ok_and(|left| left <= millis(LOCK_TIME))
 }
 
 fn consumer_info(row: redis::Value) -> Option<ConsumerInfo> {

@@ -92,13 +92,16 @@ impl Reader {
         command.arg("GROUP").arg(keys.group.as_str()).arg(self.consumer.as_str());
         command.arg("COUNT").arg(places.count()).arg("BLOCK").arg(millis(block));
         command.arg("STREAMS").arg(keys.stream.as_str()).arg(">");
-        let reading = command.query_async::<redis::Value>(&mut connection);
+        // Not `query_async`: it builds the whole reply anew to look for errors inside, where a read has none.
+        let reading = connection.send_packed_command(&command);
         tokio::pin!(reading);
         let deadline = tokio::time::sleep(block + OVERTIME);
         tokio::pin!(deadline);
         let reply = loop {
             tokio::select! {
-                reply = &mut reading => break reply.map_err(|error| BrokerError::new(OPERATION, &error)),
+                reply = &mut reading => {
+                    break reply.and_then(reply::not_an_error).map_err(|error| BrokerError::new(OPERATION, &error));
+                }
                 () = &mut deadline => break Err(BrokerError::timed_out(OPERATION)),
                 () = woken(wake) => self.broker.wake(id).await,
             }

@@ -4,7 +4,7 @@
 //! Never: the library's typed stream reply, which fails a whole batch on one field name that is no text and keeps the last of two
 //! equal fields.
 
-use redis::Value;
+use redis::{RedisResult, Value};
 
 use crate::domain::entry::Field;
 use crate::domain::id::EntryId;
@@ -23,7 +23,20 @@ pub(super) fn read(reply: Value) -> Option<Vec<Listed>> {
         },
         _ => return None,
     };
-    array(entries)?.into_iter().map(listed).collect()
+    self::entries(entries)
+}
+
+/// The entries of a plain list, as `XRANGE` answers.
+pub(super) fn entries(list: Value) -> Option<Vec<Listed>> {
+    array(list)?.into_iter().map(listed).collect()
+}
+
+/// The reply, unless the server answered with an error.
+pub(super) fn not_an_error(reply: Value) -> RedisResult<Value> {
+    match reply {
+        Value::ServerError(error) => Err(error.into()),
+        reply => Ok(reply),
+    }
 }
 
 fn listed(entry: Value) -> Option<Listed> {

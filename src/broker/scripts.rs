@@ -20,12 +20,16 @@ pub(super) struct Scripts {
     pub(super) hold: Script,
     /// Parks a failed entry with its retry record.
     pub(super) park: Script,
+    /// Counts entries.
+    pub(super) count: Script,
     /// Cuts what no group needs.
     pub(super) trim: Script,
     /// Removes a consumer that has nothing pending.
     pub(super) remove: Script,
     /// Renews or gives up the lock on a name.
     pub(super) lock: Script,
+    /// Adds the event of a dead letter to the stream again.
+    pub(super) replay: Script,
 }
 
 impl Scripts {
@@ -37,9 +41,11 @@ impl Scripts {
             own: Script::new(include_str!("script/own.lua")),
             hold: Script::new(include_str!("script/hold.lua")),
             park: Script::new(include_str!("script/park.lua")),
+            count: Script::new(include_str!("script/count.lua")),
             trim: Script::new(include_str!("script/trim.lua")),
             remove: Script::new(include_str!("script/remove.lua")),
             lock: Script::new(include_str!("script/lock.lua")),
+            replay: Script::new(include_str!("script/replay.lua")),
         }
     }
 }

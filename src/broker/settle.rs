@@ -18,7 +18,20 @@ use crate::domain::retry::{DeadReason, RetryRecord};
 /// The most ids in one `XACK`.
 const ACK_BATCH: usize = 1000;
 /// The most fields that a script can add in one step: Lua's `unpack` takes some 8,000 values.
-const SCRIPT_FIELDS: usize = 3_500;
+pub(super) const SCRIPT_FIELDS: usize = 3_500;
+/// The last fields of a dead letter, in this order, behind the fields of the entry.
+pub const FACTS: [&str; 10] = [
+    "_id",
+    "_group",
+    "_consumer",
+    "_deliveries",
+    "_failures",
+    "_crashes",
+    "_reason",
+    "_error",
+    "_first_seen",
+    "_dead_at",
+];
 
 /// Deliveries that are settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,7 +63,10 @@ pub struct Obituary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Buried {
     /// The dead letter is there, and the entry acknowledged.
-    Done,
+    Done {
+        /// How many of the oldest letters had to go for it.
+        cut: u64,
+    },
     /// The entry is not ours any more; whoever has it decides.
     NotOurs,
 }
@@ -112,18 +128,19 @@ impl Broker {
         self.commands.script("writing a retry record", &park).await
     }
 
-    /// Makes an entry a dead letter: its fields as they were, and beside them why.
+    /// Makes an entry a dead letter: its fields as they were, and beside them why. At least the newest `keep` letters are kept.
     pub async fn bury(
         &self,
         delivery: Delivery,
         entry: &Entry,
         obituary: &Obituary,
+        keep: u64,
     ) -> Result<Buried, Unsettled<Delivery>> {
-        let letter = self.letter(&delivery, entry, obituary);
+        let letter = self.write_letter(&delivery, entry, obituary);
         let buried = if letter.len() > SCRIPT_FIELDS {
-            self.bury_in_two_steps(&delivery, &letter).await
+            self.bury_in_two_steps(&delivery, &letter, keep).await
         } else {
-            self.bury_in_one_step(&delivery, &letter).await
+            self.bury_in_one_step(&delivery, &letter, keep).await
         };
         match buried {
             Ok(buried) => {
@@ -134,20 +151,20 @@ impl Broker {
         }
     }
 
-    async fn bury_in_one_step(&self, delivery: &Delivery, letter: &[Field]) -> Result<Buried, BrokerError> {
+    async fn bury_in_one_step(&self, delivery: &Delivery, letter: &[Field], keep: u64) -> Result<Buried, BrokerError> {
         let mut bury = self.scripts.bury.key(self.keys.stream.as_str());
         bury.key(self.keys.dead()).key(self.keys.retry());
-        bury.arg(self.keys.group.as_str()).arg(delivery.consumer().as_str()).arg(delivery.id().to_string());
+        bury.arg(self.keys.group.as_str()).arg(delivery.consumer().as_str()).arg(delivery.id().to_string()).arg(keep);
         for (name, value) in letter {
             bury.arg(name.as_slice()).arg(value.as_slice());
         }
-        let done: bool = self.commands.script("adding a dead letter", &bury).await?;
-        Ok(if done { Buried::Done } else { Buried::NotOurs })
+        let cut: Option<u64> = self.commands.script("adding a dead letter", &bury).await?;
+        Ok(cut.map_or(Buried::NotOurs, |cut| Buried::Done { cut }))
     }
 
     /// For an entry with more fields than a script can pass on: first the letter, then, when its reply is there, the ack. A worker that
     /// dies in between leaves two letters of one entry, never none.
-    async fn bury_in_two_steps(&self, delivery: &Delivery, letter: &[Field]) -> Result<Buried, BrokerError> {
+    async fn bury_in_two_steps(&self, delivery: &Delivery, letter: &[Field], keep: u64) -> Result<Buried, BrokerError> {
         let held = [Held::from(delivery)];
         if !self.renew(delivery.consumer(), &held).await?.is_empty() {
             return Ok(Buried::NotOurs);
@@ -159,23 +176,30 @@ impl Broker {
         }
         self.commands.query::<Value>("adding a dead letter", &add).await?;
         self.ack_ids(std::iter::once(delivery.id())).await?;
-        Ok(Buried::Done)
+        let mut trim = redis::cmd("XTRIM");
+        trim.arg(self.keys.dead()).arg("MAXLEN").arg("~").arg(keep);
+        let cut = self.commands.query("bounding the dead letters", &trim).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the next dead letter bounds them");
+            0
+        });
+        Ok(Buried::Done { cut })
     }
 
-    fn letter(&self, delivery: &Delivery, entry: &Entry, obituary: &Obituary) -> Vec<Field> {
+    fn write_letter(&self, delivery: &Delivery, entry: &Entry, obituary: &Obituary) -> Vec<Field> {
+        // In the order of `FACTS`.
         let facts = [
-            ("_id", entry.id.to_string()),
-            ("_group", self.keys.group.to_string()),
-            ("_consumer", delivery.consumer().to_string()),
-            ("_deliveries", delivery.deliveries().to_string()),
-            ("_failures", obituary.failures.to_string()),
-            ("_crashes", obituary.crashes.to_string()),
-            ("_reason", obituary.reason.as_str().to_owned()),
-            ("_error", obituary.error.clone()),
-            ("_first_seen", obituary.first_seen_ms.to_string()),
-            ("_dead_at", obituary.dead_at_ms.to_string()),
+            entry.id.to_string(),
+            self.keys.group.to_string(),
+            delivery.consumer().to_string(),
+            delivery.deliveries().to_string(),
+            obituary.failures.to_string(),
+            obituary.crashes.to_string(),
+            obituary.reason.as_str().to_owned(),
+            obituary.error.clone(),
+            obituary.first_seen_ms.to_string(),
+            obituary.dead_at_ms.to_string(),
         ];
-        let facts = facts.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value.into_bytes()));
+        let facts = FACTS.iter().zip(facts).map(|(name, value)| (name.as_bytes().to_vec(), value.into_bytes()));
         entry.fields.iter().cloned().chain(facts).collect()
     }
 }

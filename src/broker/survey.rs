@@ -11,6 +11,7 @@ use super::Broker;
 use super::error::{BrokerError, Trouble};
 use super::reply;
 use crate::domain::id::{EntryId, GroupName};
+use crate::domain::trim::{self, Progress, SafePoint};
 
 /// The most entries that are counted where the server does not know the lag.
 const COUNT_LIMIT: usize = 1000;
@@ -52,6 +53,16 @@ impl Survey {
     /// The age of an entry, by the server's clock.
     pub fn age(&self, id: EntryId) -> Duration {
         self.now.saturating_sub(Duration::from_millis(id.ms))
+    }
+
+    /// Up to where the stream could be cut, for all that its groups need; `None` where `required` is not among them.
+    pub fn safe_point(&self, required: &GroupName) -> Option<SafePoint> {
+        let progress = self.groups.iter().map(|group| Progress {
+            group: group.group.clone(),
+            last_delivered: group.last_delivered,
+            oldest_pending: group.oldest_pending,
+        });
+        trim::safe_point(&progress.collect::<Vec<_>>(), required)
     }
 
     /// The group that is worked for, if it is there.
@@ -99,6 +110,12 @@ impl Broker {
             survey.groups.push(self.complete(group).await?);
         }
         Ok(survey)
+    }
+
+    /// The server's clock, since the Unix epoch.
+    pub async fn server_now(&self) -> Result<Duration, BrokerError> {
+        let time = self.commands.query("asking for the time", &redis::cmd("TIME")).await?;
+        server_time(&time).ok_or_else(|| BrokerError::reply("asking for the time"))
     }
 
     /// Adds the ages, and a lag where the server has none but few entries are left to count.

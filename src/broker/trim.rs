@@ -1,12 +1,16 @@
 //! Trimming.
 //!
 //! Owns: the script that surveys every group and cuts in the same step, so that no group can be made or set back in between.
-//! Never: `XTRIM` outside of it; a cut where the group that is worked for is missing.
+//! Never: `XTRIM` of the stream outside of it; a cut where the group that is worked for is missing.
 
 use super::Broker;
 use super::error::BrokerError;
 use super::reply;
-use crate::domain::id::GroupName;
+use crate::domain::id::{EntryId, GroupName};
+use crate::domain::trim::{Floor, SafePoint};
+
+/// So many entries are counted by one call of the script.
+const COUNT_PAGE: u64 = 500;
 
 /// What one step of trimming came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +23,8 @@ pub struct Trimmed {
     pub unacknowledged: u64,
     /// Entries that are left.
     pub length: u64,
-    /// The group that is furthest behind.
-    pub holder: Option<GroupName>,
+    /// Where what some group still needs begins; `None` where nothing was touched.
+    pub floor: Option<Floor>,
 }
 
 /// How a step of trimming ended.
@@ -47,6 +51,25 @@ impl Broker {
         let reply: redis::Value = self.commands.script(OPERATION, &trim).await?;
         trimmed(reply).ok_or_else(|| BrokerError::reply(OPERATION))
     }
+
+    /// How many entries lie below `point`, but no more than `most`: what trimming could cut. Changes nothing. Each command looks at a
+    /// bounded number of entries.
+    pub async fn count_below(&self, point: &SafePoint, most: u64) -> Result<u64, BrokerError> {
+        let mut count = 0;
+        let mut lowest = Some(EntryId::MIN);
+        let below = format!("({}", point.id());
+        while let Some(from) = lowest
+            && count < most
+        {
+            let page = COUNT_PAGE.min(most - count);
+            let mut script = self.scripts.count.key(self.keys.stream.as_str());
+            script.arg(from.to_string()).arg(&below).arg(page);
+            let (found, last): (u64, Option<String>) = self.commands.script("counting entries", &script).await?;
+            count += found;
+            lowest = last.filter(|_| found == page).and_then(|id| id.parse().ok()).and_then(EntryId::next);
+        }
+        Ok(count)
+    }
 }
 
 fn trimmed(reply: redis::Value) -> Option<Trimmed> {
@@ -57,11 +80,17 @@ fn trimmed(reply: redis::Value) -> Option<Trimmed> {
         "blocked" => TrimState::Blocked,
         _ => TrimState::Nothing,
     };
-    Some(Trimmed {
-        state,
-        cut: reply::number(&parts.next()?)?,
-        unacknowledged: reply::number(&parts.next()?)?,
-        length: reply::number(&parts.next()?)?,
-        holder: reply::text(parts.next()?).filter(|name| !name.is_empty()).map(GroupName::from),
-    })
+    let (cut, unacknowledged) = (reply::number(&parts.next()?)?, reply::number(&parts.next()?)?);
+    let length = reply::number(&parts.next()?)?;
+    let held_by = GroupName::from(reply::text(parts.next()?)?);
+    let floor = floor_id(&reply::text(parts.next()?)?).map(|id| Floor { id, held_by });
+    Some(Trimmed { state, cut, unacknowledged, length, floor })
+}
+
+/// The first id that is needed: as it stands there, or the one after it.
+fn floor_id(text: &str) -> Option<EntryId> {
+    match text.strip_prefix('(') {
+        Some(last) => last.parse().ok().map(|id: EntryId| id.next().unwrap_or(EntryId::MAX)),
+        None => text.parse().ok(),
+    }
 }

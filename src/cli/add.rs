@@ -4,10 +4,11 @@
 //! Never: how the stream is reached (that is `broker`); whether an event makes sense, for adding nonsense is how one sees what
 //! becomes of it.
 
+use std::fmt;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use tokio::time::Interval;
 
 use super::Cli;
@@ -141,8 +142,13 @@ fn seed_by_the_clock() -> u64 {
 }
 
 /// Shown to a person only: there is no bar where the errors do not go to a terminal.
-fn progress_bar(count: u64) -> anyhow::Result<ProgressBar> {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} events, {per_sec}, {eta} left")?;
+pub(super) fn progress_bar(count: u64) -> anyhow::Result<ProgressBar> {
+    let template = "{prefix}{bar:40} {human_pos} of {human_len} events, {rate} a second, {eta} left";
+    let rate = |state: &ProgressState, line: &mut dyn fmt::Write| {
+        // Where this cannot be written, the bar is a little shorter.
+        let _ = write!(line, "{:.0}", state.per_sec());
+    };
+    let style = ProgressStyle::with_template(template)?.with_key("rate", rate);
     Ok(ProgressBar::with_draw_target(Some(count), ProgressDrawTarget::stderr()).with_style(style))
 }
 

@@ -65,6 +65,7 @@ mod tests {
             order: "which".into(),
             amount: "money".into(),
             user: "who".into(),
+            event_id: None,
             json: json.map(Into::into),
         }
     }

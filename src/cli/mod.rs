@@ -3,6 +3,7 @@
 //! Owns: the options that all commands share, the choice of the command, and the way an error reaches the operator.
 //! Never: work of its own. Each command has a file.
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,12 +21,19 @@ use crate::telemetry::Telemetry;
 
 pub mod add;
 pub mod check;
+pub mod dead;
+pub mod demo;
 pub mod draft;
 pub mod exit;
+mod findings;
+pub mod health;
 pub mod orders;
 pub mod plausible;
 pub mod run;
 pub mod sandbox;
+pub mod status;
+mod table;
+pub mod trim;
 
 use check::Check;
 use exit::Exit;
@@ -69,7 +77,17 @@ pub enum Command {
     Add(add::Args),
     /// List the orders in the ledger, or show one with its history
     Orders(orders::Args),
-    /// Check the configuration, and report everything that is wrong with it at once
+    /// Ask the daemon on this host whether it is ready, for a health check
+    Health(health::Health),
+    /// List and show what was given up; replay it, or discard it
+    Dead(dead::Args),
+    /// Show the stream, its groups and consumers, and what waits
+    Status(status::Args),
+    /// Delete what every group has acknowledged and is over the bound, as the daemon does by itself
+    Trim(trim::Args),
+    /// See it at work: a private Redis, some thousand events, and what became of them
+    Demo(demo::Args),
+    /// Check the configuration, Redis and the ledger, and report everything that is wrong at once
     Check(Check),
 }
 
@@ -98,10 +116,22 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
+    if !has_every_assignment(&cli, std::env::args_os()) {
+        let _ = writeln!(
+            io::stderr().lock(),
+            "orderd: give every --set at the same place: all before the command, or all after it"
+        );
+        return Exit::Usage.into();
+    }
     let done = match &cli.command {
         Command::Run => run::run(&cli),
         Command::Add(args) => add::run(&cli, args),
         Command::Orders(args) => orders::run(&cli, args),
+        Command::Health(health) => health::run(&cli, health),
+        Command::Dead(args) => dead::run(&cli, args),
+        Command::Status(args) => status::run(&cli, args),
+        Command::Trim(args) => trim::run(&cli, args),
+        Command::Demo(args) => demo::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {
@@ -111,10 +141,19 @@ pub fn main() -> ExitCode {
     .into()
 }
 
+/// Whether the parser has kept every `--set`: of an option that may stand on both sides of the command, it keeps one side alone.
+fn has_every_assignment(cli: &Cli, arguments: impl Iterator<Item = OsString>) -> bool {
+    let is_set = |argument: &OsString| argument.as_encoded_bytes().split(|byte| *byte == b'=').next() == Some(b"--set");
+    arguments.filter(is_set).count() == cli.set.len()
+}
+
 /// The exit code for an error.
 fn exit_for(error: &anyhow::Error) -> Exit {
     if error.is::<ConfigErrors>() {
         return Exit::Config;
+    }
+    if error.is::<sandbox::SandboxError>() {
+        return Exit::Unavailable;
     }
     run::exit_for(error)
         .or_else(|| error.downcast_ref::<BrokerError>().map(broker_exit))
@@ -135,10 +174,15 @@ fn broker_exit(error: &BrokerError) -> Exit {
 
 /// Runs a command that talks to Redis: on this thread, with a broker for what `settings` name.
 fn with_broker<T>(settings: &Settings, command: impl AsyncFnOnce(&Broker) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let broker = broker_for(settings)?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command(&broker))
+}
+
+/// A broker for what `settings` name, not connected yet.
+fn broker_for(settings: &Settings) -> anyhow::Result<Broker> {
     let connector = Connector::new(settings.redis.clone(), "cli", Telemetry::new()?)?;
     let keys = Keys::new(settings.stream.key.clone(), settings.stream.group.clone());
-    let broker = Broker::new(Arc::new(connector), keys);
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command(&broker))
+    Ok(Broker::new(Arc::new(connector), keys))
 }
 
 /// Writes a result to the standard output. A reader that has seen enough, such as `head`, is no failure.
@@ -192,6 +236,17 @@ mod tests {
         }
         assert!(print_to(&mut Broken(ErrorKind::BrokenPipe), "text").is_ok());
         assert!(print_to(&mut Broken(ErrorKind::StorageFull), "text").is_err());
+    }
+
+    #[test]
+    fn an_assignment_that_the_parser_drops_is_noticed() {
+        let whole = |line: &str| {
+            let words = || line.split(' ').map(OsString::from);
+            has_every_assignment(&Cli::try_parse_from(words()).unwrap(), words())
+        };
+        assert!(whole("orderd --set a=1 --set=b=2 check"));
+        assert!(whole("orderd check --set a=1 --set b=--set"));
+        assert!(!whole("orderd --set a=1 check --set b=2"));
     }
 
     #[test]

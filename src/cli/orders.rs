@@ -3,14 +3,12 @@
 //! Owns: how orders and their history are shown, as a table and as JSON.
 //! Never: a change to the ledger; a control character of a producer's text on the terminal.
 
-use std::io::{self, IsTerminal};
-
 use anyhow::bail;
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::Cli;
 use super::exit::Exit;
+use super::table::{lines, printable, table};
 use crate::domain::order::State;
 use crate::ledger::location::Location;
 use crate::ledger::reader::LedgerReader;
@@ -105,7 +103,8 @@ fn show(reader: &LedgerReader, order: &str, json: bool) -> anyhow::Result<String
     Ok(orders_table(&[row]) + "\n" + &history_table(&history))
 }
 
-fn orders_table(orders: &[OrderRow]) -> String {
+/// The orders, one a row.
+pub(super) fn orders_table(orders: &[OrderRow]) -> String {
     let mut table = table(&["order", "user", "state", "amount", "paid", "refunded", "version", "updated"]);
     for OrderRow { id, order, updated_at, .. } in orders {
         table.add_row([
@@ -122,7 +121,8 @@ fn orders_table(orders: &[OrderRow]) -> String {
     lines(&table)
 }
 
-fn history_table(history: &[HistoryRow]) -> String {
+/// What has happened to an order, one event a row.
+pub(super) fn history_table(history: &[HistoryRow]) -> String {
     let mut table = table(&["version", "action", "amount", "state", "stream", "entry", "applied"]);
     for row in history {
         table.add_row([
@@ -136,18 +136,6 @@ fn history_table(history: &[HistoryRow]) -> String {
         ]);
     }
     lines(&table)
-}
-
-/// With lines around it for people, and without for whatever reads a pipe.
-fn table(header: &[&str]) -> Table {
-    let style = if io::stdout().is_terminal() { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING };
-    let mut table = Table::new();
-    table.load_style(style).set_header(header.to_vec());
-    table
-}
-
-fn lines(table: &Table) -> String {
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 fn order_json(OrderRow { id, order, created_at, updated_at }: &OrderRow) -> Value {
@@ -177,11 +165,6 @@ fn history_json(row: &HistoryRow) -> Value {
     })
 }
 
-/// The text, with control characters written out: an order id comes from a producer, and may hold what a terminal obeys.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -194,9 +177,11 @@ mod tests {
     use crate::domain::entry::Entry;
     use crate::domain::event::{Action, OrderEvent};
     use crate::domain::id::EntryId;
+    use crate::domain::order::Rules;
     use crate::domain::outcome::Outcome;
-    use crate::ledger::Ledger;
     use crate::ledger::sqlite::SqliteLedger;
+    use crate::ledger::{Ledger, Parts};
+    use crate::telemetry::Telemetry;
 
     #[derive(Parser)]
     struct Command {
@@ -219,13 +204,16 @@ mod tests {
                     user: Some("user-1".into()),
                     action,
                     amount: Some("49.90".parse().unwrap()),
+                    replay_of: None,
+                    event_id: None,
                     entry: Entry { id: EntryId::new(ms, 0), fields: Vec::new() },
                 },
                 context: Context { source: Arc::clone(&source), attempt: 1 },
             };
             let created = (1..).zip(orders).map(|(ms, order)| (ms, *order, Action::Created));
             let batch: Vec<Work> = created.chain([(1000, orders[0], Action::Paid)]).map(work).collect();
-            let ledger = SqliteLedger::open(&shop.path()).unwrap();
+            let parts = Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() };
+            let ledger = SqliteLedger::open(&shop.path(), parts).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let outcomes = runtime.block_on(ledger.apply(Arc::new(batch)));
             assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Applied));

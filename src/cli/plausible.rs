@@ -187,6 +187,7 @@ mod tests {
             order: "orderId".into(),
             amount: "amount".into(),
             user: "userId".into(),
+            event_id: None,
             json: None,
         };
         for draft in Plausible::new(RECIPE) {

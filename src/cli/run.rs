@@ -4,6 +4,7 @@
 //! Never: a task; `daemon` has them.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,6 +21,24 @@ use crate::settings::Settings;
 use crate::supervisor::shutdown::Shutdown;
 use crate::telemetry::{Telemetry, logging};
 
+/// The signals that ask for a stop. From its making on, they do not end the process by themselves.
+pub(super) struct StopSignals(Signals);
+
+impl StopSignals {
+    /// Has to be made inside of the runtime.
+    pub(super) fn new() -> io::Result<Self> {
+        Signals::new([SIGTERM, SIGINT]).map(Self)
+    }
+
+    /// Waits for the next one, and returns its name.
+    pub(super) async fn next(&mut self) -> &'static str {
+        match self.0.next().await {
+            Some(signal) => signal_hook::low_level::signal_name(signal).unwrap_or("signal"),
+            None => pending().await,
+        }
+    }
+}
+
 /// Runs the daemon until it is told to stop.
 pub(super) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let settings = cli.settings()?;
@@ -30,7 +49,7 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<Exit> {
 
 async fn serve(settings: Settings) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::new();
-    let signals = Signals::new([SIGTERM, SIGINT])?;
+    let signals = StopSignals::new()?;
     end_at_second_signal()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), redis = %settings.redis, stream = %settings.stream.key, group = %settings.stream.group, "orderd starts");
     let daemon = Daemon::build(settings, Telemetry::new()?)?;
@@ -54,13 +73,12 @@ fn end_at_second_signal() -> io::Result<()> {
     Ok(())
 }
 
-async fn stop_at_signal(mut signals: Signals, shutdown: Shutdown) -> Infallible {
-    while let Some(signal) = signals.next().await {
-        let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
-        tracing::info!(signal = name, "stopping; a second signal ends the process at once");
+async fn stop_at_signal(mut signals: StopSignals, shutdown: Shutdown) -> Infallible {
+    loop {
+        let signal = signals.next().await;
+        tracing::info!(signal, "stopping; a second signal ends the process at once");
         shutdown.stop();
     }
-    std::future::pending().await
 }
 
 /// The exit code for an error of the daemon.

@@ -41,9 +41,10 @@ pub struct Source {
 }
 
 impl Work {
-    /// A key that is the same for each delivery of this event and different for every other event: `stream/group/id`.
+    /// A key that is the same for each delivery and each replay of this event and different for every other event:
+    /// `stream/group/id`, with the id of the entry that carried it first.
     pub fn idempotency_key(&self) -> String {
         let Source { stream, group } = &*self.context.source;
-        format!("{stream}/{group}/{}", self.event.id())
+        format!("{stream}/{group}/{}", self.event.origin())
     }
 }

@@ -5,8 +5,9 @@
 
 use super::entry::{Entry, Repeated};
 use super::event::{Action, Amount, OrderEvent};
-use super::id::{OrderId, UserId};
+use super::id::{EntryId, EventId, OrderId, UserId};
 use super::json;
+use super::replay::{self, BadReplay, REPLAY_OF};
 
 /// The largest entry that is decoded, in bytes of names and values together.
 pub const MAX_ENTRY_BYTES: usize = 1024 * 1024;
@@ -24,6 +25,8 @@ pub struct FieldNames {
     pub amount: String,
     /// The field with the user id.
     pub user: String,
+    /// Where set, the field with what the producer calls the event (`ledger.event_id_field`).
+    pub event_id: Option<String>,
     /// Where set, the one field that carries all of these as a JSON object.
     pub json: Option<String>,
 }
@@ -60,6 +63,9 @@ pub enum DecodeError {
     /// The JSON field holds something else than one object of texts and numbers.
     #[error("the field '{0}' does not hold a JSON object")]
     BadJson(String),
+    /// The entry says that it repeats another one, and names none that it could repeat.
+    #[error("the field '{REPLAY_OF}' does not name one earlier entry")]
+    BadReplay,
     /// The entry, or one of its texts, is larger than what is decoded.
     #[error("too large: {what} has {bytes} bytes, and {limit} are the limit")]
     TooLarge {
@@ -82,6 +88,7 @@ impl DecodeError {
             Self::NotUtf8(_) => "invalid-utf8",
             Self::BadAmount(_) => "bad-amount",
             Self::BadJson(_) => "bad-json",
+            Self::BadReplay => "bad-replay",
             Self::TooLarge { .. } => "too-large",
         }
     }
@@ -90,9 +97,20 @@ impl DecodeError {
 /// Decodes `entry`; what cannot be decoded comes back untouched, with the reason.
 pub fn decode(entry: Entry, names: &FieldNames) -> Result<OrderEvent, Undecodable> {
     match parts(&entry, names) {
-        Ok(Parts { order, user, action, amount }) => Ok(OrderEvent { order, user, action, amount, entry }),
+        Ok(Parts { order, user, action, amount, replay_of, event_id }) => {
+            Ok(OrderEvent { order, user, action, amount, replay_of, event_id, entry })
+        }
         Err(error) => Err(Undecodable { entry, error }),
     }
+}
+
+/// The order that `entry` is about, as far as that can be told of an entry that may not be an event.
+pub fn order_of(entry: &Entry, names: &FieldNames) -> Option<OrderId> {
+    let Some(json_field) = &names.json else {
+        return required(entry, &names.order).ok().map(OrderId::from);
+    };
+    let fields = json::object_fields(entry.field(json_field.as_bytes()).ok()??).ok()?;
+    required(&Entry { id: entry.id, fields }, &names.order).ok().map(OrderId::from)
 }
 
 struct Parts {
@@ -100,20 +118,23 @@ struct Parts {
     user: Option<UserId>,
     action: Action,
     amount: Option<Amount>,
+    replay_of: Option<EntryId>,
+    event_id: Option<EventId>,
 }
 
 fn parts(entry: &Entry, names: &FieldNames) -> Result<Parts, DecodeError> {
     limit("the entry", entry.size(), MAX_ENTRY_BYTES)?;
+    let replay_of = replay::replayed(entry).map_err(|BadReplay| DecodeError::BadReplay)?;
     let Some(json_field) = &names.json else {
-        return parts_of(entry, names);
+        return parts_of(entry, names, replay_of);
     };
     let document = entry.field(json_field.as_bytes()).map_err(|Repeated| DecodeError::Repeated(json_field.clone()))?;
     let document = document.ok_or_else(|| DecodeError::Missing(json_field.clone()))?;
     let fields = json::object_fields(document).map_err(|json::NotAnObject| DecodeError::BadJson(json_field.clone()))?;
-    parts_of(&Entry { id: entry.id, fields }, names)
+    parts_of(&Entry { id: entry.id, fields }, names, replay_of)
 }
 
-fn parts_of(entry: &Entry, names: &FieldNames) -> Result<Parts, DecodeError> {
+fn parts_of(entry: &Entry, names: &FieldNames, replay_of: Option<EntryId>) -> Result<Parts, DecodeError> {
     let action = Action::from(required(entry, &names.action)?);
     let order = OrderId::from(required(entry, &names.order)?);
     let amount = match text(entry, &names.amount)? {
@@ -126,7 +147,14 @@ fn parts_of(entry: &Entry, names: &FieldNames) -> Result<Parts, DecodeError> {
     } else {
         text(entry, &names.user)?.filter(|user| !user.is_empty())
     };
-    Ok(Parts { order, user: user.map(UserId::from), action, amount })
+    let event_id = event_id(entry, names)?;
+    Ok(Parts { order, user: user.map(UserId::from), action, amount, replay_of, event_id })
+}
+
+/// What the producer calls the event. Not every producer has to: without it, or empty, the event is known by its entry alone.
+fn event_id(entry: &Entry, names: &FieldNames) -> Result<Option<EventId>, DecodeError> {
+    let Some(name) = &names.event_id else { return Ok(None) };
+    Ok(text(entry, name)?.filter(|id| !id.is_empty()).map(EventId::from))
 }
 
 /// The text of a field that has to be there and has to say something.
@@ -152,7 +180,6 @@ fn limit(what: &str, bytes: usize, limit: usize) -> Result<(), DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::EntryId;
 
     fn names() -> FieldNames {
         FieldNames {
@@ -160,6 +187,7 @@ mod tests {
             order: "orderId".into(),
             amount: "amount".into(),
             user: "userId".into(),
+            event_id: None,
             json: None,
         }
     }
@@ -224,6 +252,45 @@ mod tests {
         let mut odd = entry(&[("action", "shipped"), ("orderId", "o")]);
         odd.fields.push((vec![0xfe], vec![0, 0xff]));
         assert!(decode(odd, &names()).is_ok());
+    }
+
+    #[test]
+    fn a_replay_knows_where_it_came_from_and_one_that_cannot_be_read_is_refused() {
+        let replay = |id: &str| {
+            let mut replay = entry(&[&CREATED[..], &[("_replay_of", id)]].concat());
+            replay.id = EntryId::new(7, 0);
+            decode(replay, &names())
+        };
+        let event = replay("3-1").unwrap();
+        assert_eq!((event.id(), event.origin()), (EntryId::new(7, 0), EntryId::new(3, 1)));
+        for odd in ["", "3", "7-0", "8-0"] {
+            assert_eq!(replay(odd).unwrap_err().error.reason(), "bad-replay", "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_an_entry_that_is_no_event_is_told_where_it_can_be() {
+        let order = |entry: Entry, names: &FieldNames| order_of(&entry, names).map(|order| order.to_string());
+        assert_eq!(order(entry(&[("orderId", "o-1")]), &names()).as_deref(), Some("o-1"));
+        assert_eq!(order(entry(&[("orderId", "a"), ("orderId", "b")]), &names()), None);
+        let names = FieldNames { json: Some("data".into()), ..names() };
+        assert_eq!(order(entry(&[("data", r#"{"orderId":"o-2"}"#)]), &names).as_deref(), Some("o-2"));
+        assert_eq!(order(entry(&[("data", "{"), ("orderId", "o-1")]), &names), None);
+    }
+
+    #[test]
+    fn what_a_producer_calls_an_event_is_read_where_that_is_asked_for() {
+        let id = |fields: &[(&str, &str)], field: Option<&str>| {
+            let names = FieldNames { event_id: field.map(str::to_owned), ..names() };
+            let decoded = decode(entry(&[&[("action", "shipped"), ("orderId", "o")], fields].concat()), &names);
+            decoded.map(|event| event.event_id.map(|id| id.to_string())).map_err(|refused| refused.error.reason())
+        };
+        assert_eq!(id(&[("eventId", "e-1")], Some("eventId")), Ok(Some("e-1".to_owned())));
+        assert_eq!(id(&[("eventId", "")], Some("eventId")), Ok(None));
+        assert_eq!(id(&[], Some("eventId")), Ok(None));
+        assert_eq!(id(&[("eventId", "e-1")], None), Ok(None));
+        assert_eq!(id(&[("eventId", "a"), ("eventId", "b")], Some("eventId")), Err("duplicate-field"));
+        assert_eq!(id(&[("eventId", "a"), ("eventId", "b")], None), Ok(None), "nobody reads it");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 
 use super::entry::Entry;
-use super::id::{EntryId, OrderId, UserId};
+use super::id::{EntryId, EventId, OrderId, UserId};
 
 /// Something that happened to an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub struct OrderEvent {
     pub action: Action,
     /// How much money it is about (always for `created`, `paid` and `refunded`).
     pub amount: Option<Amount>,
+    /// Where its entry is a replay: the entry that carried it first.
+    pub replay_of: Option<EntryId>,
+    /// What its producer calls it, where that is asked for and the entry says so.
+    pub event_id: Option<EventId>,
     /// The entry it was decoded from, with every field that is not named above.
     pub entry: Entry,
 }
@@ -30,6 +34,11 @@ impl OrderEvent {
     /// The id of the entry that carried it.
     pub fn id(&self) -> EntryId {
         self.entry.id
+    }
+
+    /// The id of the entry that carried it first: its own, or that of the entry it repeats. By this one its effect is known.
+    pub fn origin(&self) -> EntryId {
+        self.replay_of.unwrap_or(self.entry.id)
     }
 }
 

@@ -121,6 +121,10 @@ name! {
     /// Whose order it is.
     UserId
 }
+name! {
+    /// What the producer calls an event, the same however often it is published. Never empty.
+    EventId
+}
 
 #[cfg(test)]
 mod tests {

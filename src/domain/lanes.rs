@@ -93,29 +93,35 @@ impl<T: Item> Lanes<T> {
         self.list(index);
     }
 
-    /// Takes what may run now: at most `most` items, from lanes that are not running.
-    pub fn take(&mut self, most: usize) -> Option<Run<T>> {
+    /// Takes what may run now: at most `most` items, from lanes that are not running. An item that has to run alone is passed over
+    /// unless `alone_too` says otherwise, with all that waits behind it in its lane.
+    pub fn take(&mut self, most: usize, alone_too: bool) -> Option<Run<T>> {
         let mut run = Run { items: Vec::new(), lanes: Vec::new() };
+        let mut passed_over = Vec::new();
         while run.items.len() < most {
             let Some(index) = self.ready.pop_front() else { break };
             let Some(lane) = self.all.get_mut(index) else { continue };
             lane.listed = false;
             let before = run.items.len();
-            let (ended, moved) = lane.take_into(&mut run.items, most);
+            let (ended, moved) = lane.take_into(&mut run.items, most, alone_too);
             self.queued -= run.items.len() - before + moved;
             self.blocked += moved;
             if run.items.len() > before {
                 lane.running = true;
                 run.lanes.push(index);
             } else if !lane.queue.is_empty() {
-                // It begins with an item that has to run alone, and this run is not empty.
+                // It begins with an item that has to run alone, and this run is not empty, or is not for such items.
                 lane.listed = true;
-                self.ready.push_front(index);
+                passed_over.push(index);
+                if !alone_too {
+                    continue;
+                }
             }
             if ended {
                 break;
             }
         }
+        passed_over.into_iter().rev().for_each(|index| self.ready.push_front(index));
         if run.items.is_empty() { None } else { Some(run) }
     }
 
@@ -245,7 +251,7 @@ impl<T: Item> Lanes<T> {
 impl<T: Item> Lane<T> {
     /// Moves items from the queue into `run` until it has `most`. Returns whether the run ends here, and how many items went to their
     /// blocked order instead.
-    fn take_into(&mut self, run: &mut Vec<T>, most: usize) -> (bool, usize) {
+    fn take_into(&mut self, run: &mut Vec<T>, most: usize, alone_too: bool) -> (bool, usize) {
         let mut moved = 0;
         while run.len() < most {
             let Some(item) = self.queue.front() else { return (false, moved) };
@@ -259,7 +265,7 @@ impl<T: Item> Lane<T> {
                 continue;
             }
             let alone = item.alone();
-            if alone && !run.is_empty() {
+            if alone && !(run.is_empty() && alone_too) {
                 return (true, moved);
             }
             run.extend(self.queue.pop_front());

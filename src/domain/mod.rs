@@ -8,10 +8,12 @@ pub mod decode;
 pub mod entry;
 pub mod event;
 pub mod id;
+pub mod inbox;
 mod json;
 pub mod lanes;
 
 pub mod order;
 pub mod outcome;
+pub mod replay;
 pub mod retry;
 pub mod trim;

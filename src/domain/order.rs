@@ -1,14 +1,17 @@
 //! The life of an order: what may happen to it, and in which state.
 //!
-//! Owns: the states, the table of steps between them, and the sums that go with a step.
+//! Owns: the states, what a step does to an order, and the sums that go with it. The table of steps is in `order::steps`.
 //! Never: how an order is stored; what follows from a refusal (that is `retry`).
 
 use std::fmt;
 use std::str::FromStr;
 
+use self::steps::{NO_ORDER, Steps};
 use super::event::{Action, Amount, OrderEvent};
 use super::id::UserId;
 use super::outcome::Failure;
+
+pub mod steps;
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,7 +26,7 @@ pub enum State {
     Delivered,
     /// Called off.
     Cancelled,
-    /// Some or all of the money went back.
+    /// All of the money went back.
     Refunded,
 }
 
@@ -92,23 +95,74 @@ pub enum Refusal {
     },
 }
 
-/// What becomes of the order `current` by `event`; `None` stands for an order that does not exist yet.
-pub fn apply(current: Option<&Order>, event: &OrderEvent) -> Result<Order, Refusal> {
-    let to = step(current.map(|order| order.state), &event.action)?;
-    let mut order = current.map_or_else(|| blank(event, to), |order| Ok(order.clone()))?;
-    match event.action {
-        Action::Paid => order.paid = sum(order.paid, event)?,
-        Action::Refunded => order.refunded = refunded(&order, event)?,
-        _ => {}
-    }
-    order.state = to;
-    order.version += 1;
-    Ok(order)
+/// What may happen to an order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// The steps that it can take.
+    pub steps: Steps,
+    /// What becomes of an event whose action is no step.
+    pub unknown: UnknownAction,
 }
 
-/// Whether `action` can be the first that happens to an order.
-pub fn begins(action: &Action) -> bool {
-    STEPS.iter().any(|step| step.action == *action && step.from.contains(&NO_ORDER))
+/// What becomes of an event whose action is no step of any order (`ledger.unknown_action`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnknownAction {
+    /// It is refused for good.
+    #[default]
+    DeadLetter,
+    /// It is acknowledged and leaves no trace.
+    Ignore,
+    /// It is entered into the history of its order, whose state stays as it is.
+    Record,
+}
+
+impl Rules {
+    /// What becomes of the order `current` by `event`; `None` stands for an order that does not exist yet.
+    pub fn apply(&self, current: Option<&Order>, event: &OrderEvent) -> Result<Order, Refusal> {
+        let to = self.step(current.map(|order| order.state), &event.action)?;
+        let mut order = current.map_or_else(|| blank(event, to), |order| Ok(order.clone()))?;
+        order.version += 1;
+        match event.action {
+            Action::Paid => order.paid = sum(order.paid, event)?,
+            Action::Refunded => order.refunded = refunded(&order, event)?,
+            _ => {}
+        }
+        // While some of the money has stayed, the order goes its way: what is left of it can still be shipped.
+        if event.action != Action::Refunded || order.refunded == order.paid {
+            order.state = to;
+        }
+        Ok(order)
+    }
+
+    /// Whether `action` can be the first that happens to an order.
+    pub fn begins(&self, action: &Action) -> bool {
+        self.steps.of(action).is_some_and(|step| step.from.contains(&NO_ORDER))
+    }
+
+    /// Whether events with this `action` leave no trace.
+    pub fn ignores(&self, action: &Action) -> bool {
+        self.unknown == UnknownAction::Ignore && self.steps.of(action).is_none()
+    }
+
+    /// The state that `action` leads to from `state`.
+    fn step(&self, state: Option<State>, action: &Action) -> Result<State, Refusal> {
+        let Some(step) = self.steps.of(action) else { return self.no_step(state, action) };
+        if step.from.contains(&state) {
+            Ok(step.to)
+        } else if self.steps.can_still_reach(state, &step.from) {
+            Err(Refusal::TooEarly { action: action.clone(), state })
+        } else {
+            Err(Refusal::Impossible { action: action.clone(), state })
+        }
+    }
+
+    /// Where an unknown action leaves an order.
+    fn no_step(&self, state: Option<State>, action: &Action) -> Result<State, Refusal> {
+        match self.unknown {
+            UnknownAction::Record => state.ok_or_else(|| Refusal::TooEarly { action: action.clone(), state }),
+            _ => Err(Refusal::UnknownAction { word: action.as_str().into() }),
+        }
+    }
 }
 
 impl State {
@@ -151,68 +205,6 @@ impl From<Refusal> for Failure {
             _ => Self::permanent(refusal.to_string()),
         }
     }
-}
-
-/// A line of the table: `action` leads from any of `from` to `to`.
-struct Step {
-    action: Action,
-    from: &'static [Option<State>],
-    to: State,
-}
-
-/// Where an order stands before its first event.
-const NO_ORDER: Option<State> = None;
-
-/// Every step there is. One line for each action.
-const STEPS: &[Step] = &[
-    Step { action: Action::Created, from: &[NO_ORDER], to: State::Created },
-    Step { action: Action::Paid, from: &[Some(State::Created)], to: State::Paid },
-    Step { action: Action::Shipped, from: &[Some(State::Paid)], to: State::Shipped },
-    Step { action: Action::Delivered, from: &[Some(State::Shipped)], to: State::Delivered },
-    Step { action: Action::Cancelled, from: &[Some(State::Created), Some(State::Paid)], to: State::Cancelled },
-    Step {
-        action: Action::Refunded,
-        from: &[
-            Some(State::Paid),
-            Some(State::Shipped),
-            Some(State::Delivered),
-            Some(State::Cancelled),
-            Some(State::Refunded),
-        ],
-        to: State::Refunded,
-    },
-];
-
-/// The state that `action` leads to from `state`.
-fn step(state: Option<State>, action: &Action) -> Result<State, Refusal> {
-    let Some(step) = STEPS.iter().find(|step| step.action == *action) else {
-        return Err(Refusal::UnknownAction { word: action.as_str().into() });
-    };
-    if step.from.contains(&state) {
-        Ok(step.to)
-    } else if can_still_reach(state, step.from) {
-        Err(Refusal::TooEarly { action: action.clone(), state })
-    } else {
-        Err(Refusal::Impossible { action: action.clone(), state })
-    }
-}
-
-/// Whether steps lead from `state` to any of `goals`.
-fn can_still_reach(state: Option<State>, goals: &[Option<State>]) -> bool {
-    let mut reached = vec![state];
-    let mut looked_at = 0;
-    while let Some(&here) = reached.get(looked_at) {
-        looked_at += 1;
-        for next in STEPS.iter().filter(|step| step.from.contains(&here)).map(|step| Some(step.to)) {
-            if goals.contains(&next) {
-                return true;
-            }
-            if !reached.contains(&next) {
-                reached.push(next);
-            }
-        }
-    }
-    false
 }
 
 /// An order to which nothing has happened.
@@ -272,8 +264,14 @@ mod tests {
             user: Some("u-1".into()),
             action: Action::from(action),
             amount: amount.map(|digits| digits.parse().unwrap()),
+            replay_of: None,
+            event_id: None,
             entry: Entry { id: EntryId::new(1, 0), fields: Vec::new() },
         }
+    }
+
+    fn apply(current: Option<&Order>, event: &OrderEvent) -> Result<Order, Refusal> {
+        Rules::default().apply(current, event)
     }
 
     /// The order after these events, all of which must be applied.
@@ -303,6 +301,54 @@ mod tests {
         assert_eq!(refusal.to_string(), "refunded is impossible: more would go back than was paid");
         let whole = apply(order.as_ref(), &event("refunded", Some("0.01"))).unwrap();
         assert_eq!((sums(&whole)[2].as_str(), whole.version), ("50.00", 5));
+    }
+
+    #[test]
+    fn an_order_is_refunded_when_all_of_the_money_is_back_and_until_then_it_goes_its_way() {
+        let part = after(&[("created", "50.00"), ("paid", "50.00"), ("refunded", "20.00"), ("shipped", "")]).unwrap();
+        assert_eq!((part.state, part.version), (State::Shipped, 4));
+        let part = apply(Some(&part), &event("refunded", Some("29.99"))).unwrap();
+        assert_eq!(part.state, State::Shipped);
+        let whole = apply(Some(&part), &event("refunded", Some("0.01"))).unwrap();
+        assert_eq!((whole.state, sums(&whole)[2].as_str()), (State::Refunded, "50.00"));
+        assert!(apply(Some(&whole), &event("delivered", None)).is_err(), "nothing is left to be delivered");
+
+        let cancelled = after(&[("created", "5"), ("paid", "5"), ("cancelled", ""), ("refunded", "4")]).unwrap();
+        assert_eq!(cancelled.state, State::Cancelled);
+    }
+
+    #[test]
+    fn an_action_without_a_step_is_refused_or_ignored_or_recorded() {
+        let wrapped = event("gift-wrapped", Some("2.50"));
+        let paid = after(&[("created", "50.00"), ("paid", "50.00")]);
+        let rules = |unknown| Rules { unknown, ..Rules::default() };
+        for (unknown, ignored) in [(UnknownAction::DeadLetter, false), (UnknownAction::Ignore, true)] {
+            assert!(matches!(rules(unknown).apply(paid.as_ref(), &wrapped), Err(Refusal::UnknownAction { .. })));
+            assert_eq!(rules(unknown).ignores(&wrapped.action), ignored);
+            assert!(!rules(unknown).ignores(&Action::Paid));
+        }
+        let record = rules(UnknownAction::Record);
+        assert!(!record.ignores(&wrapped.action));
+        assert!(matches!(record.apply(None, &wrapped), Err(Refusal::TooEarly { .. })), "its order may be on its way");
+        let recorded = record.apply(paid.as_ref(), &wrapped).unwrap();
+        assert_eq!(recorded, Order { version: 3, ..paid.unwrap() });
+    }
+
+    #[test]
+    fn another_table_makes_another_life() {
+        let steps = "order-placed: none -> created; paid: created|paid -> paid; parked: paid -> shipped";
+        let rules = Rules { steps: steps.parse().unwrap(), ..Rules::default() };
+        let mut order = rules.apply(None, &event("order-placed", Some("9"))).unwrap();
+        for (action, amount, state) in
+            [("paid", "4", State::Paid), ("paid", "5", State::Paid), ("parked", "0", State::Shipped)]
+        {
+            order = rules.apply(Some(&order), &event(action, Some(amount))).unwrap();
+            assert_eq!(order.state, state, "{action}");
+        }
+        assert_eq!(sums(&order), ["9", "9", "0"]);
+        let refusal = rules.apply(None, &event("created", Some("9"))).unwrap_err();
+        assert_eq!(refusal.to_string(), r#"the action "created" is unknown"#);
+        assert!(matches!(rules.apply(None, &event("parked", None)), Err(Refusal::TooEarly { .. })));
     }
 
     #[test]
@@ -383,7 +429,7 @@ mod tests {
     #[test]
     fn only_created_begins_an_order() {
         for (action, _) in EXPECTED {
-            assert_eq!(begins(&Action::from(action)), action == "created", "{action}");
+            assert_eq!(Rules::default().begins(&Action::from(action)), action == "created", "{action}");
         }
     }
 

@@ -23,22 +23,30 @@ impl Progress {
     }
 }
 
+/// Where what some group still needs begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Floor {
+    /// Nothing at or above this id may go.
+    pub id: EntryId,
+    /// The group that is furthest behind.
+    pub held_by: GroupName,
+}
+
 /// An id below which no group needs anything. Only [`safe_point`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SafePoint {
-    id: EntryId,
-    held_by: GroupName,
+    floor: Floor,
 }
 
 impl SafePoint {
     /// Nothing at or above this id may go.
     pub fn id(&self) -> EntryId {
-        self.id
+        self.floor.id
     }
 
     /// The group that is furthest behind.
     pub fn held_by(&self) -> &GroupName {
-        &self.held_by
+        &self.floor.held_by
     }
 }
 
@@ -49,7 +57,45 @@ pub fn safe_point(groups: &[Progress], required: &GroupName) -> Option<SafePoint
         return None;
     }
     let slowest = groups.iter().min_by_key(|progress| progress.floor())?;
-    Some(SafePoint { id: slowest.floor(), held_by: slowest.group.clone() })
+    Some(SafePoint { floor: Floor { id: slowest.floor(), held_by: slowest.group.clone() } })
+}
+
+/// Tells a group that stands in the way from one that is on its way: the floor of a stream that is over its bound has to stand still
+/// from one look to the next.
+#[derive(Debug, Default)]
+pub struct Standstill {
+    last: Option<EntryId>,
+    blocked: bool,
+}
+
+/// What a look at the floor has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// From now on a group stands in the way.
+    Blocked,
+    /// None does any more.
+    Free,
+}
+
+impl Standstill {
+    /// A look, some time after the last one: `over` is the floor of a stream that is over its bound and cannot be cut, `None` stands for
+    /// any other. Returns what is news.
+    pub fn look(&mut self, over: Option<EntryId>) -> Option<Turn> {
+        let blocked = over.is_some() && over == self.last;
+        self.last = over;
+        match (std::mem::replace(&mut self.blocked, blocked), blocked) {
+            (false, true) => Some(Turn::Blocked),
+            (true, false) => Some(Turn::Free),
+            _ => None,
+        }
+    }
+
+    /// Nobody could look: the next look has none before it. What was known stays.
+    pub fn missed(&mut self) {
+        if !self.blocked {
+            self.last = None;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -79,5 +125,27 @@ mod tests {
     fn without_the_group_that_is_configured_nothing_may_go() {
         assert_eq!(safe_point(&[], &"ours".into()), None);
         assert_eq!(safe_point(&[progress("theirs", 60, None)], &"ours".into()), None);
+    }
+
+    #[test]
+    fn a_floor_that_moves_is_no_block_and_one_that_stands_still_is_told_once() {
+        let mut standstill = Standstill::default();
+        let at = |ms| Some(EntryId::new(ms, 0));
+        let looks = [at(1), at(2), at(3), at(3), at(3), at(3), at(4), at(5), at(5), None, None];
+        let news: Vec<Option<Turn>> = looks.into_iter().map(|over| standstill.look(over)).collect();
+        let (blocked, free) = (Some(Turn::Blocked), Some(Turn::Free));
+        assert_eq!(news, [None, None, None, blocked, None, None, free, None, blocked, free, None]);
+    }
+
+    #[test]
+    fn a_floor_that_stood_still_while_nobody_could_work_is_no_block() {
+        let mut standstill = Standstill::default();
+        let at = Some(EntryId::new(1, 0));
+        assert_eq!(standstill.look(at), None);
+        standstill.missed();
+        assert_eq!(standstill.look(at), None);
+        assert_eq!(standstill.look(at), Some(Turn::Blocked));
+        standstill.missed();
+        assert_eq!(standstill.look(at), None, "it is known already");
     }
 }

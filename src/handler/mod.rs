@@ -28,7 +28,8 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// `Applied` means durable: the entry is acknowledged after it. The events of one order stand in stream order; when one of
     /// them fails, the later ones of that order must not be applied and are answered [`Outcome::NotReached`]; other orders go on.
-    /// A panic counts as a transient failure of every event in the batch.
+    /// A panic, or a call that takes longer than `handler.timeout`, is a transient failure of the event in it. Where there are several,
+    /// none is accused: each is tried again in a call of its own.
     fn handle(&self, batch: Batch) -> Handling<'_>;
 
     /// Completes, with the reason, when this handler can never work again and the process has to end. Most never do.

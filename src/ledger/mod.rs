@@ -7,7 +7,9 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::domain::batch::Batch;
+use crate::domain::order::Rules;
 use crate::domain::outcome::Outcome;
+use crate::telemetry::Telemetry;
 
 pub mod error;
 pub mod location;
@@ -15,6 +17,15 @@ pub mod postgres;
 pub mod reader;
 pub mod report;
 pub mod sqlite;
+
+/// What a ledger works with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// What may happen to an order.
+    pub rules: Rules,
+    /// Where everything that happens is told.
+    pub telemetry: Telemetry,
+}
 
 /// Applies events, each of them once however often it comes.
 pub trait Ledger: Send + Sync + 'static {

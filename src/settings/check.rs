@@ -15,6 +15,8 @@ use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{GroupName, StreamKey};
+use crate::domain::order::steps::Steps;
+use crate::domain::order::{Rules, UnknownAction};
 use crate::domain::retry::RetryPolicy;
 use crate::ledger::location::Location;
 use crate::task::{consumer, lane, reaper, trimmer};
@@ -35,12 +37,15 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     let sweep = reaper(reader);
     let trimmer = trimmer(reader);
     let retry = retry(reader);
+    let max_letters = reader.whole("dead.max_len");
     let handler = reader.choice(
         "handler.kind",
         &[("ledger", HandlerKind::Ledger), ("log", HandlerKind::Log), ("none", HandlerKind::None)],
     );
     let timeout = reader.time("handler.timeout");
     let ledger = ledger(reader);
+    let event_id = event_id_field(reader, event.as_ref());
+    let rules = rules(reader);
     let admin = reader.text("admin.listen", |text| {
         text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
     });
@@ -50,13 +55,14 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
         instance: instance?,
         redis: redis?,
         stream: stream?,
-        event: event?,
+        event: FieldNames { event_id: event_id?, ..event? },
         consumers: consumers?,
-        lanes: lane::Options { count: lanes?, timeout: timeout?, retry: retry? },
+        lanes: lane::Options { count: lanes?, timeout: timeout?, retry: retry?, max_letters: max_letters? },
         reaper: sweep?,
         trimmer: trimmer?,
         handler: handler?,
         ledger: ledger?,
+        rules: rules?,
         admin: admin?,
         log: log?,
         grace: grace?,
@@ -144,7 +150,42 @@ fn event(reader: &mut Reader) -> Option<FieldNames> {
         }
     }
     let [action, order, amount, user] = fields;
-    Some(FieldNames { action: action?, order: order?, amount: amount?, user: user?, json: json? })
+    // `ledger.event_id_field` comes to it later: it stands in another table.
+    Some(FieldNames { action: action?, order: order?, amount: amount?, user: user?, event_id: None, json: json? })
+}
+
+/// The field with what a producer calls an event, where one is set.
+fn event_id_field(reader: &mut Reader, names: Option<&FieldNames>) -> Option<Option<String>> {
+    const KEY: &str = "ledger.event_id_field";
+    let field = reader.text(KEY, |text| match text {
+        "" => Ok(None),
+        text => name(text).map(|()| Some(text.to_owned())),
+    })?;
+    if let (Some(field), Some(names)) = (&field, names) {
+        let others = [
+            ("event.action_field", &names.action),
+            ("event.order_field", &names.order),
+            ("event.amount_field", &names.amount),
+            ("event.user_field", &names.user),
+        ];
+        if let Some((other, _)) = others.iter().find(|(_, name)| *name == field) {
+            let problem = format!("{field:?} is the field of {other} too, and it has to tell events apart");
+            reader.conflict(KEY, other, problem, "a field of its own");
+        }
+    }
+    Some(field)
+}
+
+fn rules(reader: &mut Reader) -> Option<Rules> {
+    let parse = |text: &str| text.parse::<Steps>().map_err(|error| error.to_string());
+    let steps = reader.redacted("ledger.transitions", parse, |steps, _| steps.to_string());
+    let words = [
+        ("dead-letter", UnknownAction::DeadLetter),
+        ("ignore", UnknownAction::Ignore),
+        ("record", UnknownAction::Record),
+    ];
+    let unknown = reader.choice("ledger.unknown_action", &words);
+    Some(Rules { steps: steps?, unknown: unknown? })
 }
 
 fn consumers(reader: &mut Reader) -> Option<consumer::Options> {

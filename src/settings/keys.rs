@@ -39,6 +39,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Text of this form.
     Text(&'static str),
+    /// Text of this form: several of `name: text`, with a `;` between them. In the file it can also be a table.
+    Lines(&'static str),
 }
 
 impl Key {
@@ -65,7 +67,7 @@ impl Key {
                 format!("a time with its unit, such as \"1m 30s\", from {} to {}", time_text(min), time_text(max))
             }
             Kind::Choice(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" | "),
-            Kind::Text(form) => form.to_owned(),
+            Kind::Text(form) | Kind::Lines(form) => form.to_owned(),
         }
     }
 }
@@ -214,6 +216,13 @@ pub const KEYS: &[Key] = &[
         "The longest pause between two tries. At least retry.delay_min.",
     ),
     key(
+        "dead.max_len",
+        whole(1, 1_000_000_000_000),
+        "100000",
+        "So many of the newest dead letters are kept, give or take a hundred: Redis cuts in whole blocks. Where older ones are\n\
+         cut, the log and the metrics say so.",
+    ),
+    key(
         "handler.kind",
         Kind::Choice(&["ledger", "log", "none"]),
         "\"ledger\"",
@@ -236,6 +245,36 @@ pub const KEYS: &[Key] = &[
         "\"\"",
         "A file that holds the password for Postgres, so that it stands in no configuration and on no command line.\n\
          A line break at its end does not count. Empty: no file.",
+    ),
+    key(
+        "ledger.event_id_field",
+        Kind::Text("the name of a field, at most 512 bytes, or \"\" for none"),
+        "\"\"",
+        "The field with an id that the producer gives to each event. An event whose id was applied before changes nothing,\n\
+         even if it was published again and stands on the stream twice, or on another stream. Empty: an event is known by\n\
+         its entry alone.",
+    ),
+    key(
+        "ledger.transitions",
+        Kind::Lines("\"action: from|from -> to\" for each action, with a \";\" between them"),
+        "\"created: none -> created; \
+         paid: created -> paid; \
+         shipped: paid -> shipped; \
+         delivered: shipped -> delivered; \
+         cancelled: created|paid -> cancelled; \
+         refunded: paid|shipped|delivered|cancelled|refunded -> refunded\"",
+        "Which action leads an order from which states to which, and what comes too early or cannot be. The states are created,\n\
+         paid, shipped, delivered, cancelled and refunded; \"none\" is an order that is not there yet. Here it can also be a\n\
+         table, [ledger.transitions], with a line such as cancelled = \"created|paid -> cancelled\" for each action. What is set\n\
+         replaces the whole.",
+    ),
+    key(
+        "ledger.unknown_action",
+        Kind::Choice(&["dead-letter", "ignore", "record"]),
+        "\"dead-letter\"",
+        "What becomes of an event whose action does not stand in ledger.transitions. \"dead-letter\": it goes to the dead letters.\n\
+         \"ignore\": it is acknowledged and leaves no trace. \"record\": it is entered into the history of its order, and changes\n\
+         nothing else.",
     ),
     key(
         "admin.listen",

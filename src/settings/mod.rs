@@ -11,6 +11,7 @@ use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{GroupName, StreamKey};
+use crate::domain::order::Rules;
 use crate::ledger::location::Location;
 use crate::task::{consumer, lane, reaper, trimmer};
 use crate::telemetry::logging;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub handler: HandlerKind,
     /// Where the ledger is.
     pub ledger: Location,
+    /// What may happen to an order there.
+    pub rules: Rules,
     /// Where the admin server listens.
     pub admin: SocketAddr,
     /// How the daemon speaks.

@@ -176,6 +176,10 @@ impl Layer {
             DeValue::Boolean(_) => return self.wrong_type(key, "true or false", origin),
             DeValue::Datetime(_) => return self.wrong_type(key, "a date", origin),
             DeValue::Array(_) => return self.wrong_type(key, "a list", origin),
+            DeValue::Table(table) if matches!(key.kind, Kind::Lines(_)) => match lines(table) {
+                Ok(text) => ValueKind::String(text),
+                Err(name) => return self.wrong_type(key, &format!("something else than text for {name:?}"), origin),
+            },
             DeValue::Table(_) => return self.wrong_type(key, "a table", origin),
         };
         self.values.insert(key.name.to_owned(), Value::new(Some(&origin.to_owned()), kind));
@@ -255,6 +259,20 @@ impl fmt::Debug for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.values.keys()).finish()
     }
+}
+
+/// A table as the text that means the same, in the order of the file; the name of a line that is no text.
+fn lines(table: &DeTable<'_>) -> Result<String, String> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    let mut texts = Vec::with_capacity(entries.len());
+    for (name, value) in entries {
+        match value.get_ref() {
+            DeValue::String(text) => texts.push(format!("{}: {text}", name.get_ref())),
+            _ => return Err(name.get_ref().to_string()),
+        }
+    }
+    Ok(texts.join("; "))
 }
 
 /// Names only: a value can be a secret.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::domain::order::UnknownAction;
 
 /// A configuration file in a folder of its own, and what is set besides.
 struct Written {
@@ -193,6 +194,13 @@ fn what_does_not_go_together_is_refused() {
             format!(
                 "event.user_field: \"orderId\" is the field of event.order_field too \
                  (orderd.toml, line 1 (event.user_field), {default} (event.order_field))"
+            ),
+        ),
+        (
+            "ledger.event_id_field = \"orderId\"",
+            format!(
+                "ledger.event_id_field: \"orderId\" is the field of event.order_field too, and it has to tell events apart \
+                 (orderd.toml, line 1 (ledger.event_id_field), {default} (event.order_field))"
             ),
         ),
     ] {
@@ -404,4 +412,34 @@ fn the_examples_load() {
         let sources = Sources { file: Some(path.clone()), overrides, ..Sources::default() };
         load(&sources).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
+}
+
+#[test]
+fn the_steps_of_an_order_come_as_text_or_in_the_file_as_a_table() {
+    let defaults = load(&Sources::default()).unwrap().rules;
+    assert_eq!(defaults, Rules::default());
+
+    let table = "[ledger]\nunknown_action = \"record\"\n[ledger.transitions]\norder-placed = \"none -> created\"\n\
+        paid = \"created | paid -> paid\"\n";
+    let written = file(table).settings();
+    assert_eq!(written.rules.steps.to_string(), "order-placed: none -> created; paid: created|paid -> paid");
+    assert_eq!(written.rules.unknown, UnknownAction::Record);
+    assert!(
+        effective(&written).contains("transitions = \"order-placed: none -> created; paid: created|paid -> paid\"")
+    );
+
+    let shorter = "created: none -> created";
+    let written = file(table).variable("ORDERD__LEDGER__TRANSITIONS", shorter).settings();
+    assert_eq!(written.rules.steps.to_string(), shorter, "what is set later replaces the whole");
+
+    assert_eq!(
+        mistakes("[ledger.transitions]\ncreated = \"none -> born\"\npaid = \"made -> paid\"\n"),
+        [
+            "ledger.transitions: \"created\": \"born\" is not a state; \"paid\": \"made\" is not a state (orderd.toml, line 1)"
+        ]
+    );
+    assert_eq!(
+        mistakes("[ledger.transitions]\ncreated = 7\n"),
+        ["ledger.transitions: something else than text for \"created\" stands there (orderd.toml, line 1)"]
+    );
 }

@@ -17,6 +17,7 @@ use crate::broker::claim::Pending;
 use crate::broker::delivery::{Origin, Places, Received, Window};
 use crate::broker::error::{self, BrokerError};
 use crate::broker::group::Ensured;
+use crate::broker::hold::Held;
 use crate::broker::read::Reader;
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{ConsumerName, EntryId};
@@ -27,6 +28,9 @@ use crate::supervisor::heartbeat::Heartbeat;
 use crate::supervisor::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::{EntriesLost, EntriesRead, GroupCreated, Source};
+
+/// How long the read waits that finds out whether reading works again: who waits for the answer waits no longer than that.
+const PROBE_BLOCK: Duration = Duration::from_millis(10);
 
 /// How the consumers of this process read (the `[consumers]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +141,7 @@ impl Consumer {
                     return Ok(Turn::Stopping);
                 }
             };
-            let read = self.reader.read(places, self.shared.options.block, shutdown.stopping()).await;
+            let read = self.reader.read(places, self.block(), shutdown.stopping()).await;
             self.audited &= self.reader.is_connected();
             match read {
                 Ok(read) => {
@@ -154,6 +158,12 @@ impl Consumer {
                 }
             }
         }
+    }
+
+    /// After a failure a read comes back at once, for readiness waits for it.
+    fn block(&self) -> Duration {
+        let in_trouble = self.backoff.failures() > 0 || self.shared.trouble.is_any();
+        if in_trouble { PROBE_BLOCK } else { self.shared.options.block }
     }
 
     /// Connects, and goes through the own pending list, where that was not done since.
@@ -185,13 +195,28 @@ impl Consumer {
             self.shared.tell_lost(&found.gone, "while it was pending here");
             let last = found.last();
             let pending = self.shared.unknown(found.pending).await?;
-            let taking = self.shared.take_up(pending, self.reader.consumer(), Origin::Read, Source::Own);
-            heartbeat.while_waiting(taking).await?;
+            let mut pending = match self.still_pending(pending).await {
+                Ok(pending) => pending,
+                Err(error) => return Ok(Err(error)),
+            };
+            while !pending.is_empty() {
+                let places = heartbeat.while_waiting(self.shared.window.take(pending.len())).await;
+                let how = (Origin::Read, Source::Own);
+                pending = self.shared.take_up(pending, places, self.reader.consumer(), how).await?;
+            }
             match last.and_then(EntryId::next) {
                 Some(next) if found.seen == most => lowest = next,
                 _ => return Ok(Ok(())),
             }
         }
+    }
+
+    /// Those of `pending` that are so even now that they are known not to be in hand: what was settled since the list was made must not
+    /// run again.
+    async fn still_pending(&self, pending: Vec<Pending>) -> Result<Vec<Pending>, BrokerError> {
+        let held: Vec<Held> = pending.iter().map(Held::from).collect();
+        let settled = self.shared.broker.renew(self.reader.consumer(), &held).await?;
+        Ok(pending.into_iter().filter(|pending| !settled.contains(&pending.entry.id)).collect())
     }
 
     /// Waits until the handler works and there is room.
@@ -212,7 +237,10 @@ impl Consumer {
     /// After a failure: makes the group again if it is gone, and waits. `false` when the daemon is stopping.
     async fn recover(&mut self, error: &BrokerError, shutdown: &Shutdown) -> bool {
         self.audited &= self.reader.is_connected();
-        self.shared.trouble.is(error);
+        // A connection that ended is no trouble if a new one can be had at once.
+        if self.reader.is_connected() || self.backoff.failures() > 0 {
+            self.shared.trouble.is(error);
+        }
         if let error::Trouble::GroupGone(_) = error.trouble {
             match self.shared.broker.restore_group().await {
                 Ok(Ensured::Created(after)) => {
@@ -254,24 +282,21 @@ impl Shared {
         Ok(pending.into_iter().filter(|pending| unknown.binary_search(&pending.entry.id).is_ok()).collect())
     }
 
-    /// Makes deliveries of `pending` as places become free, and brings them to the lanes.
+    /// Makes deliveries of `pending`, as many as there are `places`, and brings them to the lanes. Returns the rest.
     pub async fn take_up(
         &self,
         pending: Vec<Pending>,
+        mut places: Places,
         consumer: &ConsumerName,
-        origin: Origin,
-        source: Source,
-    ) -> Result<(), LanesGone> {
-        let mut pending = pending.into_iter().peekable();
-        while pending.peek().is_some() {
-            let mut places = self.window.take(pending.len()).await;
-            let count = places.count();
-            let received = pending.by_ref().take(count).filter_map(|one| one.accept(consumer, origin, &mut places));
-            let received: Vec<Received> = received.collect();
-            drop(places);
-            self.admit(received, source).await?;
-        }
-        Ok(())
+        (origin, source): (Origin, Source),
+    ) -> Result<Vec<Pending>, LanesGone> {
+        let mut pending = pending.into_iter();
+        let count = places.count();
+        let received = pending.by_ref().take(count).filter_map(|one| one.accept(consumer, origin, &mut places));
+        let received: Vec<Received> = received.collect();
+        drop(places);
+        self.admit(received, source).await?;
+        Ok(pending.collect())
     }
 
     /// Names entries that were deleted before they were handled.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::broker::error::BrokerError;
@@ -18,6 +19,8 @@ use crate::supervisor::shutdown::Shutdown;
 
 /// How often the lock is renewed.
 const RENEW_EVERY: Duration = Duration::from_millis(400);
+/// How often a name that is locked is asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A name that is ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,17 +45,12 @@ impl Name {
     /// that may be our own earlier life, whose pending entries go with the name.
     pub async fn take(broker: &Broker, wanted: &str) -> Result<Self, NameError> {
         let token = format!("{:032x}", fastrand::u128(..));
-        match broker.renew_name(wanted, &token).await {
-            Ok(Lock { is_ours: true, .. }) => return Ok(Self { instance: wanted.to_owned(), token }),
-            Ok(_) => tokio::time::sleep(LOCK_TIME + Duration::from_millis(50)).await,
-            // No lock can be made, and still there is work that needs no memory. A name that nobody else can have needs no lock.
-            Err(error) if error.trouble.is_out_of_memory() => {
-                return Ok(Self { instance: format!("{wanted}.{:016x}", fastrand::u64(..)), token });
-            }
+        let instance = match Self::lock(broker, wanted, &token).await {
+            Ok(instance) => instance.ok_or_else(|| NameError::AllTaken(wanted.to_owned()))?,
+            // No lock can be made now. A name that nobody else can have needs none, and working off entries is what frees memory.
+            Err(error) if error.trouble.is_out_of_memory() => format!("{wanted}.{token}"),
             Err(error) => return Err(error.into()),
-        }
-        let instance = broker.lock_name(wanted, &token).await?;
-        let instance = instance.ok_or_else(|| NameError::AllTaken(wanted.to_owned()))?;
+        };
         Ok(Self { instance, token })
     }
 
@@ -101,5 +99,13 @@ impl Name {
             broker.remove_consumer(&self.consumer(index)).await?;
         }
         broker.release_name(&self.instance, &self.token).await
+    }
+
+    async fn lock(broker: &Broker, wanted: &str, token: &str) -> Result<Option<String>, BrokerError> {
+        let deadline = Instant::now() + LOCK_TIME + LOOK_EVERY;
+        while !broker.renew_name(wanted, token).await?.is_ours && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        broker.lock_name(wanted, token).await
     }
 }

@@ -129,7 +129,7 @@ async fn open(
 
 /// Makes sure of the group and takes a name, however long Redis is away. `None` when the daemon is to stop before that.
 async fn prepare(parts: &Parts) -> Result<Option<Name>, TaskError> {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
     let stop = parts.shutdown.stopping();
     let telemetry = &parts.lanes.telemetry;
     loop {

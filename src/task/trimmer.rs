@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::nudge::Nudge;
 use crate::broker::Broker;
 use crate::broker::error::BrokerError;
 use crate::broker::trim::{TrimState, Trimmed};
-use crate::domain::id::GroupName;
+use crate::domain::trim::{Standstill, Turn};
 use crate::supervisor::TaskError;
 use crate::supervisor::heartbeat::Heartbeat;
 use crate::supervisor::shutdown::Shutdown;
@@ -50,21 +52,22 @@ pub struct Trimmer {
     broker: Arc<Broker>,
     settled: Nudge,
     telemetry: Telemetry,
-    blocked_by: Option<GroupName>,
+    standstill: Standstill,
 }
 
 impl Trimmer {
     /// A trimmer that is woken by `settled`, too, once enough entries are settled to be worth a step.
     pub fn new(options: Options, broker: Arc<Broker>, settled: Nudge, telemetry: Telemetry) -> Self {
-        Self { options, broker, settled, telemetry, blocked_by: None }
+        Self { options, broker, settled, telemetry, standstill: Standstill::default() }
     }
 
     /// Trims until it is told to stop.
     pub async fn run(mut self, shutdown: Shutdown, heartbeat: Heartbeat) -> Result<(), TaskError> {
+        let mut next_look = Instant::now() + self.options.interval;
         loop {
             let due = async {
                 tokio::select! {
-                    () = tokio::time::sleep(self.options.interval) => {}
+                    () = tokio::time::sleep_until(next_look) => {}
                     () = self.settled.nudged() => {}
                 }
             };
@@ -72,40 +75,47 @@ impl Trimmer {
                 () = shutdown.stopping().cancelled() => return Ok(()),
                 () = heartbeat.while_waiting(due) => {}
             }
-            if let Err(error) = self.trim(&shutdown).await {
+            let trimmed = self.trim(&shutdown).await;
+            if Instant::now() >= next_look {
+                self.look(trimmed.as_ref().ok().and_then(Option::as_ref));
+                next_look = Instant::now() + self.options.interval;
+            }
+            if let Err(error) = trimmed {
                 tracing::debug!(%error, "the stream was not trimmed");
             }
         }
     }
 
-    /// Steps until the stream is within its bound, or something stands in the way.
-    async fn trim(&mut self, shutdown: &Shutdown) -> Result<(), BrokerError> {
+    /// Steps until the stream is within its bound, or something stands in the way. Returns how the last step ended.
+    async fn trim(&self, shutdown: &Shutdown) -> Result<Option<Trimmed>, BrokerError> {
         let Options { max_len, on_blocked, .. } = self.options;
+        let mut last = None;
         while !shutdown.stopping().is_cancelled() {
             let trimmed = self.broker.trim(max_len, self.options.step(), on_blocked == OnBlocked::Trim).await?;
-            self.tell(&trimmed);
-            if trimmed.state != TrimState::More {
+            if trimmed.cut > 0 {
+                self.telemetry.emit(event::Trimmed { count: trimmed.cut, unacknowledged: trimmed.unacknowledged });
+            }
+            let more = trimmed.state == TrimState::More;
+            last = Some(trimmed);
+            if !more {
                 break;
             }
         }
-        Ok(())
+        Ok(last)
     }
 
-    fn tell(&mut self, trimmed: &Trimmed) {
-        if trimmed.cut > 0 {
-            self.telemetry.emit(event::Trimmed { count: trimmed.cut, unacknowledged: trimmed.unacknowledged });
-        }
-        let blocked_by = trimmed.holder.clone().filter(|_| trimmed.state == TrimState::Blocked);
-        if blocked_by == self.blocked_by {
-            return;
-        }
-        match &blocked_by {
-            Some(group) => {
+    /// Says when a group begins to stand in the way, and when it does no more. Only looks at the pace of the timer count: a group that
+    /// works off a backlog stands in the way at each nudge, and never twice at the same place.
+    fn look(&mut self, trimmed: Option<&Trimmed>) {
+        let Some(trimmed) = trimmed else { return self.standstill.missed() };
+        let floor = trimmed.floor.as_ref().filter(|_| trimmed.state == TrimState::Blocked);
+        match (self.standstill.look(floor.map(|floor| floor.id)), floor) {
+            (Some(Turn::Blocked), Some(floor)) => {
                 let over = trimmed.length.saturating_sub(self.options.max_len);
-                self.telemetry.emit(event::TrimBlocked { group: group.as_str(), over });
+                self.telemetry.emit(event::TrimBlocked { group: floor.held_by.as_str(), over });
             }
-            None => self.telemetry.emit(event::TrimUnblocked),
+            (Some(Turn::Free), _) => self.telemetry.emit(event::TrimUnblocked),
+            _ => {}
         }
-        self.blocked_by = blocked_by;
     }
 }

@@ -40,6 +40,11 @@ impl Trouble {
         self.state.subscribe()
     }
 
+    /// Whether there is any.
+    pub fn is_any(&self) -> bool {
+        self.state.borrow().is_some()
+    }
+
     /// Reading failed.
     pub fn is(&self, error: &BrokerError) {
         self.state.send_if_modified(|state| {

@@ -112,6 +112,7 @@ const REASON: Label = Label {
         "invalid-utf8",
         "bad-amount",
         "bad-json",
+        "bad-replay",
         "too-large",
     ],
 };
@@ -144,6 +145,10 @@ pub const METRICS: &[Metric] = &[
     Metric::counter("orderd_failures_total", "Events that failed, by whose fault it was.").labels(&[CLASS]),
     Metric::counter("orderd_retries_total", "Failed events that were put off to be tried again."),
     Metric::counter("orderd_dead_letters_total", "Entries that became dead letters, by reason.").labels(&[REASON]),
+    Metric::counter(
+        "orderd_dead_letters_cut_total",
+        "Dead letters that were cut, for there were more than dead.max_len.",
+    ),
     Metric::counter("orderd_handler_panics_total", "Calls of the handler that ended in a panic."),
     Metric::counter("orderd_handler_timeouts_total", "Calls of the handler that were given up after handler.timeout."),
     Metric::gauge(
@@ -170,6 +175,8 @@ pub const METRICS: &[Metric] = &[
     Metric::counter("orderd_redis_reconnects_total", "Connections that were made anew, by which.")
         .labels(&[CONNECTION]),
     Metric::counter("orderd_group_recreated_total", "Times that the consumer group had been lost and was made anew."),
+    // The ledger.
+    Metric::counter("orderd_generations_total", "Times that the stream began to give out its ids again."),
     // The process itself.
     Metric::counter("orderd_task_restarts_total", "Tasks that failed and were started again, by task.").labels(&[TASK]),
     Metric::gauge("orderd_build_info", "Always 1; the label says which version runs.").labels(&[VERSION]),

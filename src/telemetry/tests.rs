@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::event::{
-    AckMissed, Backlog, BacklogUnknown, BatchHandled, ConsumersRemoved, DeadLettered, DeliveryDropped, EntriesLost,
-    EntriesRead, EntriesReclaimed, EventFailed, EventsSettled, GroupCreated, HandedBack, HandlerAway, HandlerBack,
-    HandlerPanicked, HandlerTimedOut, LeaseLost, LeasesRenewed, Levels, PhaseChanged, Reconnected, RedisAway,
-    RedisBack, RedisConnected, Source, TaskFailed, TaskStarted, TrimBlocked, TrimUnblocked, Trimmed,
+    AckMissed, Backlog, BacklogUnknown, BatchHandled, ConsumersRemoved, DeadLettered, DeadLettersCut, DeliveryDropped,
+    EntriesLost, EntriesRead, EntriesReclaimed, EventFailed, EventsSettled, GenerationBegan, GroupCreated, HandedBack,
+    HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut, LeaseLost, LeasesRenewed, Levels, PhaseChanged,
+    Reconnected, RedisAway, RedisBack, RedisConnected, Source, TaskFailed, TaskStarted, TrimBlocked, TrimUnblocked,
+    Trimmed,
 };
 use super::metrics::{Kind, METRICS, Metric, Unit};
 use super::{Happening, Telemetry};
@@ -125,6 +126,7 @@ fn failures_are_counted_by_class_and_retries_besides() {
     assert_eq!(after(failed(FailureClass::Transient, None), "orderd_retries_total"), "0");
     let dead = DeadLettered { entry: ENTRY, reason: DeadReason::TooManyCrashes, detail: "three workers died" };
     assert_eq!(after(dead, "orderd_dead_letters_total{reason=\"max-crashes\"}"), "1");
+    assert_eq!(after(DeadLettersCut { count: 100, keep: 1000 }, "orderd_dead_letters_cut_total"), "100");
     let panicked = HandlerPanicked { handler: "ledger", events: 9, message: "index out of bounds" };
     assert_eq!(after(panicked, "orderd_handler_panics_total"), "1");
     assert_eq!(after(HandlerTimedOut { after: SECOND }, "orderd_handler_timeouts_total"), "1");
@@ -144,6 +146,8 @@ fn recovery_and_trimming_are_counted() {
         after(Reconnected { connection: "reader" }, "orderd_redis_reconnects_total{connection=\"reader\"}"),
         "1"
     );
+    let began = GenerationBegan { stream: "s", entry: ENTRY, generation: 1, highest: Some(ENTRY) };
+    assert_eq!(after(began, "orderd_generations_total"), "1");
     assert_eq!(after(GroupCreated { at: "0-0".to_owned(), lost: true }, "orderd_group_recreated_total"), "1");
     assert_eq!(after(GroupCreated { at: "0-0".to_owned(), lost: false }, "orderd_group_recreated_total"), "0");
     let failed = TaskFailed { task: "reaper", error: "gone", restarts: 1, again_in: SECOND };
@@ -234,6 +238,7 @@ fn each_reason_of_a_dead_letter_stands_at_0_from_the_start() {
         DecodeError::NotUtf8(field()),
         DecodeError::BadAmount(field()),
         DecodeError::BadJson(field()),
+        DecodeError::BadReplay,
         DecodeError::TooLarge { what: field(), bytes: 1, limit: 0 },
     ];
     let mut reasons: Vec<DeadReason> =

@@ -13,15 +13,16 @@ use orderd::domain::batch::{Batch, Context, Source, Work};
 use orderd::domain::entry::Entry;
 use orderd::domain::event::{Action, OrderEvent};
 use orderd::domain::id::EntryId;
-use orderd::domain::order::State;
+use orderd::domain::order::{Rules, State, UnknownAction};
 use orderd::domain::outcome::{FailureClass, Outcome};
-use orderd::ledger::Ledger;
 use orderd::ledger::error::LedgerError;
 use orderd::ledger::location::Location;
 use orderd::ledger::reader::LedgerReader;
 use orderd::ledger::report::{Counts, HistoryRow, OrderFilter, OrderRow};
 use orderd::ledger::sqlite::SqliteLedger;
 use orderd::ledger::sqlite::reader::SqliteReader;
+use orderd::ledger::{Ledger, Parts};
+use orderd::telemetry::Telemetry;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -34,11 +35,19 @@ trait Store: Sync {
         true
     }
     fn new() -> Self;
-    fn open(&self) -> impl Ledger;
+    fn open_with(&self, parts: Parts) -> impl Ledger;
+    fn open(&self) -> impl Ledger {
+        self.open_with(parts())
+    }
     fn reader(&self) -> LedgerReader;
     fn contents(&self) -> Contents {
         Contents::of(&self.reader())
     }
+}
+
+/// The usual rules.
+fn parts() -> Parts {
+    Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() }
 }
 
 /// Everything in a ledger.
@@ -104,13 +113,28 @@ fn work_from(source: &Arc<Source>, id: EntryId, order: &str, action: &str) -> Wo
     let amount = action.needs_amount().then(|| "10.50".parse().unwrap());
     let user = action.needs_user().then(|| format!("user-of-{order}").into());
     let entry = Entry { id, fields: Vec::new() };
-    let event = OrderEvent { order: order.into(), user, action, amount, entry };
+    let event = OrderEvent { order: order.into(), user, action, amount, replay_of: None, event_id: None, entry };
     Work { event, context: Context { source: Arc::clone(source), attempt: 1 } }
 }
 
 /// The event with the id `ms-0` of the usual stream and group.
 fn work(ms: u64, order: &str, action: &str) -> Work {
     work_from(&source("orders:events", "order-processors"), EntryId::new(ms, 0), order, action)
+}
+
+/// The same, with fields of its own: another entry that has the same id.
+fn work_with(ms: u64, order: &str, action: &str, note: &str) -> Work {
+    let mut work = work(ms, order, action);
+    let fields = [("orderId", order), ("action", action), ("note", note)];
+    work.event.entry.fields = fields.map(|(name, value)| (name.into(), value.into())).to_vec();
+    work
+}
+
+/// How many generations were told to have begun.
+fn generations(telemetry: &Telemetry) -> u64 {
+    let text = telemetry.render();
+    let count = text.lines().find_map(|line| line.strip_prefix("orderd_generations_total "));
+    count.unwrap().parse().unwrap()
 }
 
 fn apply(ledger: &impl Ledger, events: impl Into<Vec<Work>>) -> Vec<Outcome> {
@@ -153,6 +177,24 @@ mod contract {
         assert_eq!(first.orders["o-1"].order.refunded, "10.50".parse().unwrap());
     }
 
+    pub(super) fn a_replay_is_the_event_it_repeats<S: Store>() {
+        let store = S::new();
+        let ledger = store.open();
+        let replay = |ms: u64, of: u64, order: &str, action: &str| {
+            let mut work = work(ms, order, action);
+            work.event.replay_of = Some(EntryId::new(of, 0));
+            work
+        };
+        assert_eq!(letters(&apply(&ledger, [work(1, "o-1", "created"), replay(5, 1, "o-1", "created")])), "AD");
+        let replays = [replay(6, 2, "o-1", "paid"), replay(7, 2, "o-1", "paid"), work(2, "o-1", "paid")];
+        assert_eq!(letters(&apply(&ledger, replays.clone())), "ADD");
+        assert_eq!(letters(&apply(&ledger, replays)), "DDD");
+        assert_eq!(letters(&apply(&ledger, [work(6, "o-2", "created")])), "A", "the replay's own id is not used up");
+        let keys = [work(2, "o-1", "paid"), replay(7, 2, "o-1", "paid")].map(|work| work.idempotency_key());
+        assert_eq!(keys[0], keys[1]);
+        store.contents().assert_consistent();
+    }
+
     pub(super) fn an_entry_id_is_known_within_its_stream_and_group_only<S: Store>() {
         let store = S::new();
         let ledger = store.open();
@@ -165,6 +207,127 @@ mod contract {
             assert_eq!(letters(&apply(&ledger, [work_from(source, id, order, "created")])), "D");
         }
         store.contents().assert_consistent();
+    }
+
+    pub(super) fn an_id_that_comes_again_with_another_entry_is_applied_and_both_are_known_from_then_on<S: Store>() {
+        let store = S::new();
+        let parts = parts();
+        let first = [
+            work_with(1, "o-1", "created", ""),
+            work_with(2, "o-1", "paid", ""),
+            work_with(3, "o-2", "created", ""),
+            work_with(9, "o-2", "paid", ""),
+        ];
+        let second = [
+            work_with(1, "o-3", "created", ""),
+            work_with(2, "o-1", "shipped", ""),
+            work_with(4, "o-3", "paid", ""),
+            work_with(3, "o-3", "shipped", ""),
+        ];
+        let third = [work_with(2, "o-4", "created", ""), work_with(1, "o-4", "paid", "")];
+        let ledger = store.open_with(parts.clone());
+        // Another worker on the same ledger, which does not see the first one's memory.
+        let other = store.open_with(parts.clone());
+        assert_eq!(letters(&apply(&other, first[..1].to_vec())), "A");
+        assert_eq!((letters(&apply(&ledger, first.clone())), generations(&parts.telemetry)), ("DAAA".into(), 0));
+        assert_eq!((letters(&apply(&ledger, second.clone())), generations(&parts.telemetry)), ("AAAA".into(), 1));
+        let all: Vec<Work> = first.iter().chain(&second).cloned().collect();
+        assert_eq!(letters(&apply(&other, all.clone())), "DDDDDDDD");
+        assert_eq!((letters(&apply(&other, third.clone())), generations(&parts.telemetry)), ("AA".into(), 2));
+        drop((ledger, other));
+
+        let ledger = store.open_with(parts.clone());
+        let all: Vec<Work> = third.iter().chain(&all).cloned().collect();
+        assert_eq!(letters(&apply(&ledger, all)), "D".repeat(10), "after opening the ledger again");
+        assert_eq!(generations(&parts.telemetry), 2);
+        let contents = store.contents();
+        contents.assert_consistent();
+        assert_eq!(contents.life("o-3"), "created paid shipped");
+    }
+
+    pub(super) fn a_refused_event_begins_no_generation<S: Store>() {
+        let store = S::new();
+        let parts = parts();
+        let ledger = store.open_with(parts.clone());
+        let original = work_with(1, "o-1", "created", "");
+        assert_eq!(letters(&apply(&ledger, [original.clone()])), "A");
+        let early = work_with(1, "o-2", "shipped", "");
+        assert_eq!(letters(&apply(&ledger, [early.clone(), original.clone()])), "TD");
+        assert_eq!(generations(&parts.telemetry), 0);
+        store.contents().assert_consistent();
+        assert_eq!(
+            letters(&apply(&ledger, [work_with(2, "o-2", "created", ""), work_with(3, "o-2", "paid", "")])),
+            "AA"
+        );
+        assert_eq!(letters(&apply(&ledger, [early.clone(), original, early])), "ADD");
+        assert_eq!(generations(&parts.telemetry), 1);
+        store.contents().assert_consistent();
+    }
+
+    pub(super) fn an_event_that_was_published_twice_has_one_effect<S: Store>() {
+        let store = S::new();
+        let named = |ms, order: &str, action: &str, id: Option<&str>| {
+            let mut work = work(ms, order, action);
+            work.event.event_id = id.map(Into::into);
+            work
+        };
+        let ledger = store.open();
+        let batch = [
+            named(1, "o-1", "created", Some("e-1")),
+            named(2, "o-1", "created", Some("e-1")),
+            named(3, "o-1", "shipped", Some("e-3")),
+            named(4, "o-2", "created", None),
+            named(5, "o-3", "created", None),
+        ];
+        assert_eq!(letters(&apply(&ledger, batch)), "ADTAA", "in one batch");
+        assert_eq!(letters(&apply(&ledger, [named(6, "o-1", "paid", Some("e-6"))])), "A");
+        let retried = [named(3, "o-1", "shipped", Some("e-3")), named(6, "o-1", "paid", Some("e-6"))];
+        assert_eq!(letters(&apply(&ledger, retried)), "AD", "what was refused has not used up its id");
+        drop(ledger);
+
+        let ledger = store.open();
+        let mut elsewhere = named(1, "o-1", "refunded", Some("e-6"));
+        elsewhere.context.source = source("other:events", "others");
+        assert_eq!(letters(&apply(&ledger, [elsewhere, named(7, "o-1", "shipped", Some("e-3"))])), "DD");
+        let contents = store.contents();
+        contents.assert_consistent();
+        assert_eq!(contents.life("o-1"), "created paid shipped");
+    }
+
+    pub(super) fn the_steps_that_an_order_can_take_are_those_of_the_rules<S: Store>() {
+        let store = S::new();
+        let steps = "created: none -> created; packed: created -> paid; shipped: paid -> shipped".parse().unwrap();
+        let ledger = store.open_with(Parts { rules: Rules { steps, ..Rules::default() }, ..parts() });
+        let batch = [
+            work(1, "o-1", "created"),
+            work(2, "o-1", "packed"),
+            work(3, "o-1", "shipped"),
+            work(4, "o-2", "packed"),
+            work(5, "o-3", "created"),
+            work(6, "o-3", "paid"),
+        ];
+        assert_eq!(letters(&apply(&ledger, batch)), "AAATAP");
+        assert_eq!(store.contents().orders["o-1"].order.state, State::Shipped);
+    }
+
+    pub(super) fn an_unknown_action_is_refused_or_ignored_or_recorded<S: Store>() {
+        for (unknown, expected, life, again) in [
+            (UnknownAction::DeadLetter, "PAPA", "created paid", "PP"),
+            (UnknownAction::Ignore, "AAAA", "created paid", "AA"),
+            (UnknownAction::Record, "TAAA", "created gift-wrapped paid", "TD"),
+        ] {
+            let store = S::new();
+            let ledger = store.open_with(Parts { rules: Rules { unknown, ..Rules::default() }, ..parts() });
+            let batch = [work(1, "o-2", "gift-wrapped"), work(2, "o-1", "created"), work(3, "o-1", "gift-wrapped")];
+            let outcomes = letters(&apply(&ledger, batch)) + &letters(&apply(&ledger, [work(4, "o-1", "paid")]));
+            assert_eq!(outcomes, expected, "{unknown:?}");
+            let events = [work(1, "o-2", "gift-wrapped"), work(3, "o-1", "gift-wrapped")];
+            assert_eq!(letters(&apply(&ledger, events)), again, "{unknown:?}, delivered again");
+            let contents = store.contents();
+            contents.assert_consistent();
+            assert_eq!((contents.life("o-1"), contents.orders.len()), (life.to_owned(), 1), "{unknown:?}");
+            assert_eq!(contents.orders["o-1"].order.state, State::Paid, "{unknown:?}");
+        }
     }
 
     pub(super) fn neighbours_of_a_bad_event_are_applied<S: Store>() {
@@ -372,7 +535,13 @@ macro_rules! holds_for {
     ($store:ty) => {
         holds_for!(
             $store: a_redelivered_event_changes_nothing,
+            a_replay_is_the_event_it_repeats,
             an_entry_id_is_known_within_its_stream_and_group_only,
+            an_id_that_comes_again_with_another_entry_is_applied_and_both_are_known_from_then_on,
+            a_refused_event_begins_no_generation,
+            an_event_that_was_published_twice_has_one_effect,
+            the_steps_that_an_order_can_take_are_those_of_the_rules,
+            an_unknown_action_is_refused_or_ignored_or_recorded,
             neighbours_of_a_bad_event_are_applied,
             after_a_failure_the_rest_of_that_order_is_not_reached,
             an_event_that_came_too_early_is_applied_when_its_time_has_come,
@@ -416,8 +585,8 @@ mod sqlite {
             Self { folder: TempDir::new().unwrap() }
         }
 
-        fn open(&self) -> impl Ledger {
-            SqliteLedger::open(&self.path()).unwrap()
+        fn open_with(&self, parts: Parts) -> impl Ledger {
+            SqliteLedger::open(&self.path(), parts).unwrap()
         }
 
         fn reader(&self) -> LedgerReader {
@@ -426,7 +595,7 @@ mod sqlite {
     }
 
     fn why(path: &Path) -> String {
-        SqliteLedger::open(path).unwrap_err().to_string()
+        SqliteLedger::open(path, parts()).unwrap_err().to_string()
     }
 
     #[test]
@@ -504,10 +673,31 @@ mod sqlite {
         let store = SqliteStore::new();
         drop(store.open());
         Connection::open(store.path()).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
-        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 1 };
-        assert_eq!(SqliteLedger::open(&store.path()).unwrap_err(), newer);
+        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 3 };
+        assert_eq!(SqliteLedger::open(&store.path(), parts()).unwrap_err(), newer);
         assert_eq!(SqliteReader::open_read_only(&store.path()).unwrap_err(), newer);
         assert!(newer.to_string().ends_with("use a newer orderd"));
+    }
+
+    #[test]
+    fn a_ledger_of_an_older_orderd_is_brought_up_to_date_and_knows_what_it_knew() {
+        let store = SqliteStore::new();
+        let old = Connection::open(store.path()).unwrap();
+        old.execute_batch(include_str!("../../src/ledger/schema/sqlite-1.sql")).unwrap();
+        old.execute_batch(
+            "PRAGMA application_id = 0x6f726472; PRAGMA user_version = 1;
+            INSERT INTO sources VALUES (1, 'orders:events', 'order-processors');
+            INSERT INTO inbox VALUES (1, 1, 0);
+            INSERT INTO orders VALUES (1, 'o-1', 'u', 'created', '10.50', '0', '0', 1, 5, 5);
+            INSERT INTO history VALUES (1, 1, 1, 1, 0, 'created', '10.50', 'created', 1, 5);",
+        )
+        .unwrap();
+        drop(old);
+        let ledger = store.open();
+        assert_eq!(letters(&apply(&ledger, [work(1, "o-1", "created"), work(2, "o-1", "paid")])), "DA");
+        let contents = store.contents();
+        contents.assert_consistent();
+        assert_eq!(contents.life("o-1"), "created paid");
     }
 
     #[test]

@@ -2,9 +2,29 @@
 // Not needed for the build: it tells the linter that helper functions are test code too.
 #![cfg(test)]
 
+mod acl;
+mod add;
+mod backlog;
+mod bury;
 mod check;
+mod check_redis;
 mod clock;
+mod dead;
+mod demo;
 mod harness;
+mod health;
+mod lease;
 mod ledger;
+mod ledger_life;
+mod names;
+mod order;
+mod outage;
 mod postgres;
+mod reaper;
+mod recovery;
+mod retry;
 mod road;
+mod status;
+mod stop;
+mod trim;
+mod trimmer;

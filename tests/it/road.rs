@@ -1,6 +1,6 @@
 //! The road of an event: read, decode, handle, acknowledge.
 
-use super::harness::{DEAD, World, column, field, number};
+use super::harness::{DEAD, World, column, field, number, wait_until};
 
 #[test]
 fn every_event_is_applied_once_and_acknowledged() {
@@ -29,4 +29,22 @@ fn what_cannot_be_decoded_becomes_a_dead_letter_and_its_neighbours_do_not() {
     let original: Vec<&[u8]> = letters[0].iter().take(5).map(|(name, _)| name.as_slice()).collect();
     assert_eq!(original, [&b"action"[..], b"orderId", b"amount", b"note", b"note"]);
     assert_eq!(column::<String>(&world.ledger(), "SELECT state FROM orders"), ["paid"]);
+}
+
+#[test]
+fn a_backlog_does_not_sit_in_the_memory_of_the_worker() {
+    let world = World::new();
+    let set = [("handler.kind", "none"), ("consumers.in_flight", "512")];
+    let daemon = world.daemon("w", &set);
+    daemon.wait_until_ready();
+    let idle = daemon.memory_kib();
+    world.add_many(60_000, 500);
+    let mut most = idle;
+    wait_until("the stream is drained", || {
+        most = most.max(daemon.memory_kib());
+        world.is_drained()
+    });
+    eprintln!("idle: {idle} KiB, working off 60,000 entries: at most {most} KiB");
+    // The entries alone are some 10 MiB, and several times as much once they are parsed.
+    assert!(most < idle + 24 * 1024, "{idle} KiB idle, {most} KiB at work");
 }

@@ -16,4 +16,8 @@ for _, id in ipairs(reply[2]) do
     taken[#taken + 1] = { id, 0, false, false }
   end
 end
-return { reply[1], taken, reply[3] or {} }
+local deleted = reply[3] or {}
+for _, id in ipairs(deleted) do
+  redis.call('HDEL', KEYS[2], id)
+end
+return { reply[1], taken, deleted }

@@ -1,4 +1,5 @@
--- Lists what a consumer has pending, with content, delivery count and retry record. What was deleted from the stream while it was
+-- Lists what a consumer has pending, with content, delivery count and retry record, and renews it in the same step: what was handed
+-- back, or is old, is ours again before the sweep of another worker takes it. What was deleted from the stream while it was
 -- pending cannot be handled any more: it is acknowledged here and named in the answer.
 -- KEYS: stream, retry records
 -- ARGV: group, consumer, lowest id, most entries
@@ -8,6 +9,7 @@ for _, pending in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], '+', 
   local id = pending[1]
   local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
   if entry then
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id, 'JUSTID')
     found[#found + 1] = { id, pending[4], entry[2], redis.call('HGET', KEYS[2], id) }
   else
     redis.call('XACK', KEYS[1], ARGV[1], id)

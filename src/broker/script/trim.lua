@@ -2,11 +2,12 @@
 -- bound. Survey and cut are one step, so no group can be made or set back in between.
 -- KEYS: stream, watermark of the group
 -- ARGV: group that must be there, entries to keep, most entries to cut, "keep" or "trim" (cut what is over the bound even if needed)
--- Answers { state, entries cut, of those not acknowledged by every group, length now, group that holds the floor or "" }
--- where state is "ok", "more" (there is more to cut), "blocked", "no-stream" or "no-group".
+-- Answers { state, entries cut, of those not acknowledged by every group, length now, group that holds the floor or "", floor or "" }
+-- where the floor is the first id that is still needed, or "(" and the last that is not, and state is "ok", "more" (there is more to cut), "blocked", "no-stream" or "no-group".
 local key, required, keep, most, on_blocked = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
--- So many entries are read at the most, with their content, to find out where the floor lies.
+-- So many entries are read at the most, with their content, to find out where the floor lies: from the floor on, and from the head.
+local LOOK_AHEAD = 1000
 local LOOK = 200
 
 -- Ids are compared as padded text: a Lua number does not hold 64 bits.
@@ -24,12 +25,12 @@ local function map(fields)
 end
 
 if redis.call('EXISTS', key) == 0 then
-  return { 'no-stream', 0, 0, 0, '' }
+  return { 'no-stream', 0, 0, 0, '', '' }
 end
 local length = redis.call('XLEN', key)
 
 -- The floor: where what some group still needs begins. An entry is needed when it stands at the floor or above.
-local floor, floor_from, holder, own
+local floor, floor_from, holder, lag, pending, own
 for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
   local group = map(fields)
   local from, order
@@ -44,11 +45,11 @@ for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
     own = from
   end
   if floor == nil or order < floor then
-    floor, floor_from, holder = order, from, group['name']
+    floor, floor_from, holder, lag, pending = order, from, group['name'], group['lag'], group['pending']
   end
 end
 if own == nil then
-  return { 'no-group', 0, 0, length, '' }
+  return { 'no-group', 0, 0, length, '', '' }
 end
 
 -- The watermark says up to where this group has settled everything, for the day on which it is lost. Out of memory, it waits.
@@ -65,15 +66,32 @@ end
 
 local over = length - keep
 if over <= 0 then
-  return { 'ok', 0, 0, length, holder }
+  return { 'ok', 0, 0, length, holder, floor_from }
+end
+
+-- A backlog: what the furthest group has not even read is over the bound by itself, so everything below the floor may go, and nothing
+-- has to be read to find out. Whole nodes first, for those go in bounded steps; then the rest, in the node that the floor is in.
+if on_blocked ~= 'trim' and lag and lag >= keep then
+  local first = floor_from
+  if string.sub(first, 1, 1) == '(' then
+    local ms, seq = string.match(first, '^[(](%d+)-(%d+)$')
+    -- The entry after it; where the number is too long for Lua, this one stays, too.
+    first = #seq < 15 and string.format('%s-%.0f', ms, seq + 1) or (ms .. '-' .. seq)
+  end
+  local cut = redis.call('XTRIM', key, 'MINID', '~', first, 'LIMIT', most)
+  if cut > 0 then
+    return { 'more', cut, 0, length - cut, holder, floor_from }
+  end
+  cut = redis.call('XTRIM', key, 'MINID', '=', first)
+  return { cut < over and 'blocked' or 'ok', cut, 0, length - cut, holder, floor_from }
 end
 
 -- The common case: few entries are needed, all of them within the bound, so everything over it may go.
-local look = math.min(LOOK, keep)
-if #redis.call('XRANGE', key, floor_from, '+', 'COUNT', look + 1) <= look then
+local look = math.min(LOOK_AHEAD, keep)
+if pending <= look and #redis.call('XRANGE', key, floor_from, '+', 'COUNT', look + 1) <= look then
   local cut = math.min(over, most)
   redis.call('XTRIM', key, 'MAXLEN', '=', length - cut)
-  return { cut < over and 'more' or 'ok', cut, 0, length - cut, holder }
+  return { cut < over and 'more' or 'ok', cut, 0, length - cut, holder, floor_from }
 end
 
 -- Else the oldest entries are looked at one by one.
@@ -90,7 +108,7 @@ for i = 1, #head do
   cut = i
 end
 if cut == 0 then
-  return { 'blocked', 0, 0, length, holder }
+  return { 'blocked', 0, 0, length, holder, floor_from }
 end
 redis.call('XTRIM', key, 'MAXLEN', '=', length - cut)
 local state = 'ok'
@@ -99,4 +117,4 @@ if cut < step then
 elseif cut < over then
   state = 'more'
 end
-return { state, cut, needed, length - cut, holder }
+return { state, cut, needed, length - cut, holder, floor_from }

@@ -40,11 +40,11 @@ fn ids(run: &Run<Job>) -> Vec<u64> {
 fn an_order_that_is_running_does_not_run_twice() {
     let mut lanes = Lanes::new(4);
     lanes.admit(job("a", 1));
-    let first = lanes.take(10).unwrap();
+    let first = lanes.take(10, true).unwrap();
     lanes.admit(job("a", 2));
-    assert!(lanes.take(10).is_none());
+    assert!(lanes.take(10, true).is_none());
     lanes.finish(&first.lanes);
-    assert_eq!(ids(&lanes.take(10).unwrap()), [2]);
+    assert_eq!(ids(&lanes.take(10, true).unwrap()), [2]);
 }
 
 #[test]
@@ -52,22 +52,22 @@ fn a_failed_event_holds_up_its_order_and_no_other_of_its_lane() {
     let now = Instant::now();
     let mut lanes = Lanes::new(1);
     [job("a", 1), job("a", 2), job("b", 3)].into_iter().for_each(|item| lanes.admit(item));
-    let mut run = lanes.take(1).unwrap();
+    let mut run = lanes.take(1, true).unwrap();
     lanes.block(run.items.remove(0), now + Duration::from_secs(1));
     lanes.finish(&run.lanes);
 
-    let run = lanes.take(10).unwrap();
+    let run = lanes.take(10, true).unwrap();
     assert_eq!(ids(&run), [3]);
     lanes.finish(&run.lanes);
     lanes.admit(job("a", 4));
-    assert!(lanes.take(10).is_none());
+    assert!(lanes.take(10, true).is_none());
     assert_eq!((lanes.queued(), lanes.blocked()), (0, 3));
 
     lanes.release(now);
-    assert!(lanes.take(10).is_none(), "its time has not come");
+    assert!(lanes.take(10, true).is_none(), "its time has not come");
     assert_eq!(lanes.next_due(), Some(now + Duration::from_secs(1)));
     lanes.release(now + Duration::from_secs(1));
-    assert_eq!(ids(&lanes.take(10).unwrap()), [1, 2, 4]);
+    assert_eq!(ids(&lanes.take(10, true).unwrap()), [1, 2, 4]);
     assert_eq!(lanes.next_due(), None);
 }
 
@@ -76,11 +76,11 @@ fn an_older_event_of_a_waiting_order_goes_first_and_at_once() {
     let now = Instant::now();
     let mut lanes = Lanes::new(1);
     lanes.admit(job("a", 5));
-    let mut run = lanes.take(1).unwrap();
+    let mut run = lanes.take(1, true).unwrap();
     lanes.block(run.items.remove(0), now + Duration::from_mins(1));
     lanes.finish(&run.lanes);
     lanes.admit(job("a", 3));
-    assert_eq!(ids(&lanes.take(10).unwrap()), [3, 5]);
+    assert_eq!(ids(&lanes.take(10, true).unwrap()), [3, 5]);
 }
 
 #[test]
@@ -88,10 +88,24 @@ fn a_suspect_runs_in_a_batch_of_its_own() {
     let mut lanes = Lanes::new(1);
     [1, 2, 3].into_iter().for_each(|id| lanes.admit(Job { alone: id == 2, ..job("a", id) }));
     for expected in [1, 2, 3] {
-        let run = lanes.take(10).unwrap();
+        let run = lanes.take(10, true).unwrap();
         assert_eq!(ids(&run), [expected]);
         lanes.finish(&run.lanes);
     }
+}
+
+#[test]
+fn while_a_suspect_runs_a_second_one_waits_and_others_do_not() {
+    let mut lanes = Lanes::new(64);
+    ["a", "b", "c"].into_iter().zip(1..).for_each(|(order, id)| {
+        lanes.admit(Job { alone: order != "c", ..job(order, id) });
+    });
+    let first = lanes.take(10, true).unwrap();
+    assert_eq!(ids(&first), [1]);
+    assert_eq!(ids(&lanes.take(10, false).unwrap()), [3]);
+    assert!(lanes.take(10, false).is_none());
+    lanes.finish(&first.lanes);
+    assert_eq!(ids(&lanes.take(10, true).unwrap()), [2]);
 }
 
 #[test]
@@ -99,14 +113,14 @@ fn what_is_taken_out_is_gone_from_every_count() {
     let now = Instant::now();
     let mut lanes = Lanes::new(2);
     lanes.admit(job("a", 1));
-    let mut run = lanes.take(1).unwrap();
+    let mut run = lanes.take(1, true).unwrap();
     lanes.block(run.items.remove(0), now);
     lanes.finish(&run.lanes);
     lanes.admit(job("b", 2));
     assert_eq!(lanes.iter().count(), 2);
     assert_eq!(lanes.remove(|_| true).len(), 2);
     assert_eq!((lanes.queued(), lanes.blocked(), lanes.next_due()), (0, 0, None));
-    assert!(lanes.take(10).is_none());
+    assert!(lanes.take(10, true).is_none());
 }
 
 #[derive(Debug, Clone)]
@@ -144,7 +158,7 @@ struct Model {
 
 impl Model {
     fn take(&mut self, most: usize) {
-        let Some(run) = self.lanes.take(most) else { return };
+        let Some(run) = self.lanes.take(most, true) else { return };
         assert!(run.items.len() <= most);
         assert!(run.items.len() == 1 || run.items.iter().all(|item| !item.alone));
         for item in &run.items {

@@ -4,34 +4,24 @@
 //! share, so that two of them never wait for each other in a circle.
 //! Never: a second attempt; the rules of an order (that is `domain::order`).
 //!
-//! The order of a transaction: the inbox, by key; the rows of orders that are there, by id; new orders, by id; the history, under
+//! The order of a transaction: the locks on sources, by number; the inbox, by key; the rows of orders that are there, by id; new orders, by id; the history, under
 //! a lock that lasts until the commit, so that `seq` rises in the order of the commits. Who has come to a later step waits for
 //! nobody in an earlier one.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::SystemTime;
 
-use tokio_postgres::{Client, Error, Statement};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::fault::Fault;
+use super::inbox::Inbox;
 use super::row::{self, ORDER_COLUMNS, stored};
-use super::sheet::{Event, Key, Leaf, Line, Sheet, Stored};
+use super::sheet::{Begun, Event, Filed, Ground, InboxRow, Leaf, Line, Sheet, Stored};
 use crate::crash;
-use crate::domain::batch::Source;
-use crate::domain::id::OrderId;
+use crate::domain::id::{EntryId, EventId, OrderId};
+use crate::domain::inbox::Digest;
+use crate::domain::order::Rules;
 use crate::domain::outcome::Outcome;
-
-/// Begins a transaction. All that it asks of the session ends with it, so that a pooler may stand in between.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s';
-    SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'";
-
-const NOTE: &str = "INSERT INTO orderd.inbox (source, ms, sub) SELECT * FROM unnest($1::int4[], $2::int8[], $3::int8[])
-    ON CONFLICT DO NOTHING RETURNING source, ms, sub";
-
-const STRIKE: &str =
-    "DELETE FROM orderd.inbox AS i USING unnest($1::int4[], $2::int8[], $3::int8[]) AS k (source, ms, sub)
-    WHERE i.source = k.source AND i.ms = k.ms AND i.sub = k.sub";
 
 const BEGIN_ORDERS: &str = "INSERT INTO orderd.orders
         (order_id, user_id, state, amount, paid, refunded, version, created_at, updated_at)
@@ -50,25 +40,44 @@ const STORE: &str = "UPDATE orderd.orders AS o
 const TAKE_TURN: &str = "SELECT pg_advisory_xact_lock(1869898866, 'orderd.history'::regclass::oid::int8::int4)";
 
 const APPEND: &str = "INSERT INTO orderd.history
-        (number, source, ms, sub, action, amount, state, version, applied_at)
-    SELECT e.number, e.source, e.ms, e.sub, e.action, e.amount::numeric, e.state, e.version, $9
-    FROM unnest($1::int8[], $2::int4[], $3::int8[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::int8[])
-        WITH ORDINALITY AS e (number, source, ms, sub, action, amount, state, version, at)
+        (number, source, ms, sub, action, amount, state, version, applied_at, event_id)
+    SELECT e.number, e.source, e.ms, e.sub, e.action, e.amount::numeric, e.state, e.version, $9, e.event_id
+    FROM unnest($1::int8[], $2::int4[], $3::int8[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::int8[], $10::text[])
+        WITH ORDINALITY AS e (number, source, ms, sub, action, amount, state, version, event_id, at)
     ORDER BY e.at";
 
-const FIND_SOURCE: &str = "SELECT source FROM orderd.sources WHERE stream = $1 AND grp = $2";
-const NAME_SOURCE: &str = "INSERT INTO orderd.sources (stream, grp) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+const PUBLISHED: &str = "SELECT event_id FROM orderd.history WHERE event_id = ANY ($1::text[])";
 
-/// The statements of the hot path, prepared once for a connection, and what is known between two transactions.
+/// The statements of the hot path, prepared once for a connection.
 pub(super) struct Book {
-    note: Statement,
-    strike: Statement,
+    inbox: Inbox,
+    published: Statement,
     load: Statement,
     begin_orders: Statement,
     store: Statement,
     take_turn: Statement,
     append: Statement,
-    sources: Vec<(Arc<Source>, i32)>,
+}
+
+/// How events are entered.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'t, 'w> {
+    /// What may happen to an order.
+    pub(super) rules: &'t Rules,
+    /// Orders of which an event has failed already, each in its batch.
+    pub(super) failed: &'t HashSet<(usize, &'w OrderId)>,
+    /// The time of the transaction.
+    pub(super) now: SystemTime,
+    /// Whether no other worker may note entries of the same sources meanwhile.
+    pub(super) alone: bool,
+}
+
+/// What was committed.
+pub(super) struct Entered {
+    /// One outcome for each event.
+    pub(super) outcomes: Vec<Outcome>,
+    /// The generations that have begun, each with the highest id of those before.
+    pub(super) begun: Vec<(Begun, Option<EntryId>)>,
 }
 
 impl Book {
@@ -79,79 +88,93 @@ impl Book {
             ORDER_COLUMNS.join(", ")
         );
         Ok(Self {
-            note: client.prepare(NOTE).await?,
-            strike: client.prepare(STRIKE).await?,
+            inbox: Inbox::new(client).await?,
+            published: client.prepare(PUBLISHED).await?,
             load: client.prepare(&load).await?,
             begin_orders: client.prepare(BEGIN_ORDERS).await?,
             store: client.prepare(STORE).await?,
             take_turn: client.prepare(TAKE_TURN).await?,
             append: client.prepare(APPEND).await?,
-            sources: Vec::new(),
         })
     }
 
-    /// Enters `events` in one transaction, with the time `now`. An error is that of the whole transaction; unless it is in
-    /// doubt, nothing of it counts. The transaction may still be open then.
+    /// Enters `events` in one transaction. An error is that of the whole transaction; unless it is in doubt, nothing of it
+    /// counts. The transaction may still be open then.
     pub(super) async fn enter<'w>(
         &mut self,
         client: &Client,
         events: &[Event<'w>],
-        failed: &HashSet<(usize, &'w OrderId)>,
-        now: SystemTime,
-    ) -> Result<Vec<Outcome>, Fault> {
-        let mut keyed = Vec::with_capacity(events.len());
+        terms: Terms<'_, 'w>,
+    ) -> Result<Entered, Fault> {
+        let mut filed = Vec::with_capacity(events.len());
         for event in events {
-            keyed.push((*event, self.key(client, event).await?));
+            filed.push(self.file(client, event).await?);
         }
-        let keys = Keys::of(keyed.iter().map(|(_, key)| *key));
-        // Not sent along with what follows: without a transaction around it, a note in the inbox would stand for an effect that
+        let sources: BTreeSet<i32> = filed.iter().map(|filed| filed.key.0).collect();
+        // Not sent along with what follows: without a transaction around it, a row in the inbox would stand for an effect that
         // there is not. From here on, what fails takes all that is on its way behind it along.
-        client.batch_execute(BEGIN).await?;
-        let fresh = self.note(client, &keys).await?;
-        let stored = self.load(client, events).await?;
-        let sheet = Sheet::of(&keyed, stored, fresh, failed);
-        self.write(client, &sheet, now).await?;
+        let present = Inbox::begin(client, &sources, terms.alone).await?;
+        let leaves_trace = |filed: &&Filed<'_>| !terms.rules.ignores(&filed.event.work.event.action);
+        let wanted: Vec<&Filed<'_>> = filed.iter().filter(leaves_trace).collect();
+        let noted = self.inbox.note(client, &wanted, &present).await?;
+        let published = self.published(client, &wanted).await?;
+        let orders = self.load(client, events).await?;
+        let ground = Ground { orders, known: noted.known, present, published };
+        let sheet = Sheet::of(&filed, ground, terms.rules, terms.failed);
+        if !sheet.begun.is_empty() && !terms.alone {
+            return Err(Fault::Alone);
+        }
+        let begun = self.write(client, &sheet, &noted.ahead, terms.now).await?;
         crash::point("before-commit");
         client.batch_execute("COMMIT").await.map_err(|error| Fault::of_commit(&error))?;
         crash::point("after-commit");
-        Ok(sheet.outcomes)
+        Ok(Entered { outcomes: sheet.outcomes, begun })
     }
 
-    async fn write(&self, client: &Client, sheet: &Sheet<'_>, now: SystemTime) -> Result<(), Fault> {
-        let struck = Keys::of(sheet.struck.iter().copied());
-        let (begun, stored, struck) = tokio::join!(
-            biased;
-            self.begin_orders(client, sheet, now),
-            self.store(client, sheet, now),
-            self.strike(client, &struck)
-        );
-        let numbers = begun?;
+    async fn write(
+        &self,
+        client: &Client,
+        sheet: &Sheet<'_, '_>,
+        ahead: &HashSet<InboxRow>,
+        now: SystemTime,
+    ) -> Result<Vec<(Begun, Option<EntryId>)>, Fault> {
+        self.inbox.settle(client, ahead, &sheet.rows).await?;
+        let (numbers, stored) =
+            tokio::join!(biased; self.begin_orders(client, sheet, now), self.store(client, sheet, now));
+        let numbers = numbers?;
         stored?;
-        struck?;
+        let mut begun = Vec::new();
+        for generation in &sheet.begun {
+            begun.push((generation.clone(), Inbox::begin_generation(client, generation).await?));
+        }
         if !sheet.lines.is_empty() {
             let (turn, appended) = tokio::join!(
                 biased;
                 client.execute(&self.take_turn, &[]),
-                self.append(client, &sheet.lines, &numbers, &sheet.leaves, now)
+                self.append(client, sheet, &numbers, now)
             );
             turn?;
             appended?;
         }
-        Ok(())
+        Ok(begun)
     }
 
-    /// Notes the keys in the inbox. Which of them are new there?
-    async fn note(&self, client: &Client, keys: &Keys) -> Result<HashSet<Key>, Error> {
-        let rows = client.query(&self.note, &[&keys.sources, &keys.ms, &keys.subs]).await?;
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+    /// What the inbox knows the event by.
+    async fn file<'w>(&mut self, client: &Client, event: &Event<'w>) -> Result<Filed<'w>, Error> {
+        let id = event.work.event.origin();
+        let source = self.inbox.source(client, &event.work.context.source).await?;
+        let digest = Digest::of(&event.work.event.entry.fields);
+        Ok(Filed { event: *event, key: (source, stored(id.ms), stored(id.seq)), digest })
     }
 
-    /// Takes the keys of events that were not applied out of the inbox again.
-    async fn strike(&self, client: &Client, keys: &Keys) -> Result<(), Error> {
-        if !keys.ms.is_empty() {
-            client.execute(&self.strike, &[&keys.sources, &keys.ms, &keys.subs]).await?;
+    /// Which of the producer's ids are those of events that were applied. Asks nothing where there are none.
+    async fn published(&self, client: &Client, filed: &[&Filed<'_>]) -> Result<HashSet<String>, Error> {
+        let ids = filed.iter().filter_map(|filed| filed.event.work.event.event_id.as_ref());
+        let ids: Vec<&str> = ids.map(EventId::as_str).collect();
+        if ids.is_empty() {
+            return Ok(HashSet::new());
         }
-        Ok(())
+        client.query(&self.published, &[&ids]).await?.iter().map(|row| row.try_get(0)).collect()
     }
 
     /// The orders of `events` that are there. Nobody else changes them until the transaction ends.
@@ -174,7 +197,7 @@ impl Book {
     async fn begin_orders(
         &self,
         client: &Client,
-        sheet: &Sheet<'_>,
+        sheet: &Sheet<'_, '_>,
         now: SystemTime,
     ) -> Result<HashMap<String, i64>, Fault> {
         let mut new: Vec<(&str, &Leaf)> =
@@ -196,11 +219,11 @@ impl Book {
         if rows.len() < new.len() {
             return Err(Fault::Crossed("another worker has begun the same order".to_owned()));
         }
-        let number = |row: &tokio_postgres::Row| Ok((row.try_get(0)?, row.try_get(1)?));
+        let number = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
         rows.iter().map(number).collect::<Result<_, Error>>().map_err(Fault::from)
     }
 
-    async fn store(&self, client: &Client, sheet: &Sheet<'_>, now: SystemTime) -> Result<(), Error> {
+    async fn store(&self, client: &Client, sheet: &Sheet<'_, '_>, now: SystemTime) -> Result<(), Error> {
         let changed = || sheet.leaves.values().filter(|leaf| leaf.touched && leaf.number.is_some());
         let numbers: Vec<i64> = changed().filter_map(|leaf| leaf.number).collect();
         if numbers.is_empty() {
@@ -217,74 +240,32 @@ impl Book {
     async fn append(
         &self,
         client: &Client,
-        lines: &[Line<'_>],
+        sheet: &Sheet<'_, '_>,
         begun: &HashMap<String, i64>,
-        leaves: &HashMap<&str, Leaf>,
         now: SystemTime,
     ) -> Result<(), Error> {
+        let lines = &sheet.lines;
         let number = |line: &Line<'_>| {
             let id = line.work.event.order.as_str();
-            leaves.get(id).and_then(|leaf| leaf.number).or_else(|| begun.get(id).copied())
+            sheet.leaves.get(id).and_then(|leaf| leaf.number).or_else(|| begun.get(id).copied())
         };
         let numbers: Vec<Option<i64>> = lines.iter().map(number).collect();
-        let Keys { sources, ms, subs } = Keys::in_order(lines.iter().map(|line| line.key));
+        let sources: Vec<i32> = lines.iter().map(|line| line.key.0).collect();
+        let ms: Vec<i64> = lines.iter().map(|line| line.key.1).collect();
+        let subs: Vec<i64> = lines.iter().map(|line| line.key.2).collect();
         let actions: Vec<&str> = lines.iter().map(|line| line.work.event.action.as_str()).collect();
         let amounts: Vec<Option<String>> =
             lines.iter().map(|line| line.work.event.amount.map(|amount| amount.to_string())).collect();
         let states: Vec<&str> = lines.iter().map(|line| line.state.as_str()).collect();
         let versions: Vec<i64> = lines.iter().map(|line| stored(line.version)).collect();
+        let event_ids: Vec<Option<&str>> =
+            lines.iter().map(|line| line.work.event.event_id.as_ref().map(EventId::as_str)).collect();
         client
-            .execute(&self.append, &[&numbers, &sources, &ms, &subs, &actions, &amounts, &states, &versions, &now])
+            .execute(
+                &self.append,
+                &[&numbers, &sources, &ms, &subs, &actions, &amounts, &states, &versions, &now, &event_ids],
+            )
             .await?;
         Ok(())
-    }
-
-    /// What the event is known by.
-    pub(super) async fn key(&mut self, client: &Client, event: &Event<'_>) -> Result<Key, Fault> {
-        let id = event.work.event.id();
-        Ok((self.source(client, &event.work.context.source).await?, stored(id.ms), stored(id.seq)))
-    }
-
-    /// The small number that stands for a stream and a group.
-    async fn source(&mut self, client: &Client, source: &Arc<Source>) -> Result<i32, Fault> {
-        // A process has one or a few of them, and the same `Arc` for each of its events.
-        let same = |known: &Arc<Source>| Arc::ptr_eq(known, source) || known == source;
-        if let Some((_, number)) = self.sources.iter().find(|(known, _)| same(known)) {
-            return Ok(*number);
-        }
-        let (stream, group) = (source.stream.as_str(), source.group.as_str());
-        if client.query_opt(FIND_SOURCE, &[&stream, &group]).await?.is_none() {
-            client.execute(NAME_SOURCE, &[&stream, &group]).await?;
-        }
-        let number = client.query_one(FIND_SOURCE, &[&stream, &group]).await?.try_get(0)?;
-        self.sources.push((Arc::clone(source), number));
-        Ok(number)
-    }
-}
-
-/// Keys as a statement takes them.
-struct Keys {
-    sources: Vec<i32>,
-    ms: Vec<i64>,
-    subs: Vec<i64>,
-}
-
-impl Keys {
-    /// Each once, in the order that all writers share.
-    fn of(keys: impl Iterator<Item = Key>) -> Self {
-        let mut keys: Vec<Key> = keys.collect();
-        keys.sort_unstable();
-        keys.dedup();
-        Self::in_order(keys.into_iter())
-    }
-
-    fn in_order(keys: impl Iterator<Item = Key>) -> Self {
-        let mut columns = Self { sources: Vec::new(), ms: Vec::new(), subs: Vec::new() };
-        for (source, ms, sub) in keys {
-            columns.sources.push(source);
-            columns.ms.push(ms);
-            columns.subs.push(sub);
-        }
-        columns
     }
 }

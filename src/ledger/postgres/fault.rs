@@ -9,11 +9,16 @@ use std::io;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+/// The index that holds what producers call their events.
+const EVENT_IDS: &str = "history_by_event_id";
+
 /// Why a transaction did not go through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
     /// Another session was in the way; the same again may go through at once.
     Crossed(String),
+    /// A generation of a stream begins with it: no other worker may note entries of that stream meanwhile.
+    Alone,
     /// The connection is gone, before the commit was asked for: nothing has happened.
     Lost(String),
     /// The connection is gone, after the commit was asked for: it has happened, or it has not.
@@ -34,6 +39,7 @@ impl Fault {
     pub(super) fn sentence(&self) -> String {
         match self {
             Self::Crossed(why) | Self::Lost(why) | Self::InDoubt(why) | Self::Away(why) => why.clone(),
+            Self::Alone => "another generation of the stream begins".to_owned(),
             Self::Refused { code, by_rule: true } => format!("a rule of the database refuses the event ({code})"),
             Self::Refused { code, by_rule: false } => format!("Postgres cannot hold what the event carries ({code})"),
         }
@@ -65,6 +71,8 @@ impl From<&Error> for Fault {
         }
         match answer.code() {
             &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => Self::Crossed(sentence(error)),
+            // Another worker has applied the same event of the producer's, by another entry.
+            &SqlState::UNIQUE_VIOLATION if answer.constraint() == Some(EVENT_IDS) => Self::Crossed(sentence(error)),
             // A statement that was prepared before somebody changed the tables, or is not known any more behind a pooler:
             // a new connection prepares it again.
             &SqlState::FEATURE_NOT_SUPPORTED | &SqlState::INVALID_SQL_STATEMENT_NAME => Self::Lost(sentence(error)),

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::mpsc as std_mpsc;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, oneshot};
@@ -14,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use self::address::Address;
 use self::error::PostgresError;
 use self::writer::{Request, Writer};
-use super::Ledger;
 use super::error::LedgerError;
+use super::{Ledger, Parts};
 use crate::domain::batch::Batch;
 use crate::domain::outcome::{Failure, Outcome};
 
@@ -23,6 +24,7 @@ pub mod address;
 mod book;
 pub mod error;
 mod fault;
+mod inbox;
 mod link;
 pub mod reader;
 mod row;
@@ -47,13 +49,17 @@ pub struct PostgresLedger {
 impl PostgresLedger {
     /// Opens the ledger at `at`; makes it where there is none, and brings an older schema up to date.
     ///
-    /// Where the server is away, that is done when it is back, and until then every batch is answered as unavailable.
-    pub fn open(at: &Address) -> Result<Self, LedgerError> {
+    /// Where the server is away, that is done when it is back, and until then every batch is answered as unavailable. Every batch is
+    /// answered within less than `call_timeout`, whatever the server does.
+    pub fn open(at: &Address, parts: Parts, call_timeout: Duration) -> Result<Self, LedgerError> {
         let (requests, waiting) = mpsc::channel(QUEUE);
         let (ready, opened) = std_mpsc::channel();
         let (open, closed) = oneshot::channel();
         let at = at.clone();
-        let thread = Builder::new().name("ledger".to_owned()).spawn(move || write(at, waiting, closed, &ready));
+        let thread = Builder::new().name("ledger".to_owned()).spawn(move || {
+            let opening = async move || Writer::open(at, parts, call_timeout).await;
+            write(opening, waiting, closed, &ready);
+        });
         let writer = thread.map_err(|error| LedgerError::WriterStopped { why: error.to_string() })?;
         let ledger = Self { requests: Some(requests), open: Some(open), writer: Some(writer) };
         let died = || LedgerError::WriterStopped { why: "it died while it opened the ledger".to_owned() };
@@ -110,13 +116,13 @@ impl Drop for PostgresLedger {
 
 /// The thread: opens the ledger, says through `ready` how that went, and writes until it is closed.
 fn write(
-    at: Address,
+    opening: impl AsyncFnOnce() -> Result<Writer, PostgresError>,
     requests: mpsc::Receiver<Request>,
     closed: oneshot::Receiver<()>,
     ready: &std_mpsc::Sender<Result<(), LedgerError>>,
 ) {
     let opened = own_runtime().and_then(|runtime| {
-        let writer = runtime.block_on(Writer::open(at))?;
+        let writer = runtime.block_on(opening())?;
         Ok((runtime, writer))
     });
     // Whoever opens the ledger waits for this word. If it is gone, then so are the requests.

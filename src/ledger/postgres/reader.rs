@@ -20,6 +20,7 @@ use crate::domain::id::{OrderId, StreamKey, UserId};
 use crate::domain::order::State;
 use crate::ledger::error::LedgerError;
 use crate::ledger::report::{Counts, HistoryRow, OrderFilter, OrderRow};
+use crate::ledger::sqlite::probe::Standing;
 
 /// A connection that only reads. Its calls block.
 pub struct PostgresReader {
@@ -34,6 +35,20 @@ enum Unread {
     Query(Error),
     /// Its answer holds what orderd does not write.
     Odd(Odd),
+}
+
+/// Looks at the place of a ledger and changes nothing. An error is what would keep a worker from using it, as far as a look shows
+/// that: whether a schema may be made there is found out by making it.
+pub fn look(at: &Address) -> Result<Standing, LedgerError> {
+    let opened = own_runtime()?.block_on(async {
+        Link::for_reading(at).await.map(Link::close)?.await;
+        Ok(())
+    });
+    match opened {
+        Ok(()) => Ok(Standing::Ledger),
+        Err(PostgresError::Missing { .. }) => Ok(Standing::Nothing),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl PostgresReader {

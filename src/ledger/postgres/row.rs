@@ -65,3 +65,8 @@ pub(super) fn time(row: &Row, column: usize, name: &'static str) -> Result<Times
 pub(super) fn stored(number: u64) -> i64 {
     number.cast_signed()
 }
+
+/// The number behind what is stored.
+pub(super) fn unstored(number: i64) -> u64 {
+    number.cast_unsigned()
+}

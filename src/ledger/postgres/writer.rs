@@ -13,20 +13,21 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use super::address::Address;
-use super::book::Book;
+use super::book::{Book, Entered, Terms};
 use super::error::PostgresError;
 use super::fault::Fault;
 use super::link::{self, Link};
 use super::sheet::Event;
 use crate::domain::batch::{Batch, Work};
-use crate::domain::id::OrderId;
+use crate::domain::id::{EventId, OrderId};
 use crate::domain::outcome::{Failure, Outcome};
+use crate::ledger::Parts;
+use crate::telemetry::event::GenerationBegan;
 
 /// With so many events in hand no further batch is taken into the transaction.
 const FULL: usize = 4096;
 
-/// So long a group may take, with every attempt. A batch may wait behind another one; both together have to be answered before
-/// the road gives a call of the handler up and takes it for a failure of the events (30 s, where nothing else is set).
+/// So long a group may take at most, with every attempt.
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// So often a transaction is begun anew.
@@ -45,6 +46,8 @@ pub(super) struct Request {
 /// Writes to one ledger.
 pub(super) struct Writer {
     at: Address,
+    parts: Parts,
+    patience: Duration,
     session: Option<Session>,
 }
 
@@ -56,7 +59,10 @@ struct Session {
 
 impl Writer {
     /// A writer that is connected, or one that will connect when there is something to write, where the server is away.
-    pub(super) async fn open(at: Address) -> Result<Self, PostgresError> {
+    ///
+    /// A batch may wait behind another one, and both have to be answered before a call of the handler is given up, which is after
+    /// `call_timeout`: an outage must not look like a failure of the events.
+    pub(super) async fn open(at: Address, parts: Parts, call_timeout: Duration) -> Result<Self, PostgresError> {
         let session = match Session::open(&at).await {
             Ok(session) => Some(session),
             Err(away @ PostgresError::Unreachable { .. }) => {
@@ -65,7 +71,7 @@ impl Writer {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { at, session })
+        Ok(Self { at, parts, patience: PATIENCE.min(call_timeout.mul_f64(0.4)), session })
     }
 
     /// Writes until `closed`. Then nobody waits for what is in its hands: it is left to come again.
@@ -102,7 +108,7 @@ impl Writer {
 
     /// One outcome for each event.
     async fn settle(&mut self, events: &[Event<'_>]) -> Vec<Outcome> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         let mut outcomes = Vec::with_capacity(events.len());
         let mut failed = HashSet::new();
         let mut away = None;
@@ -143,19 +149,24 @@ impl Writer {
         failed: &HashSet<(usize, &'w OrderId)>,
         deadline: Instant,
     ) -> Result<Vec<Outcome>, Fault> {
-        let mut in_doubt = false;
+        let (mut in_doubt, mut alone) = (false, false);
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let entered = tokio::time::timeout_at(deadline, self.enter(events, failed)).await;
+            let entered = tokio::time::timeout_at(deadline, self.enter(events, failed, alone)).await;
             let fault = match entered {
-                Ok(Ok(outcomes)) => return Ok(if in_doubt { confirmed(outcomes) } else { outcomes }),
+                Ok(Ok(entered)) => {
+                    self.tell_begun(&entered);
+                    let outcomes = entered.outcomes;
+                    return Ok(if in_doubt { confirmed(outcomes) } else { outcomes });
+                }
                 Ok(Err(fault)) => fault,
-                Err(_) => Fault::Away(format!("it does not answer (waited {PATIENCE:?})")),
+                Err(_) => Fault::Away(format!("it does not answer (waited {:?})", self.patience)),
             };
             self.clean_up(&fault).await;
             in_doubt |= matches!(fault, Fault::InDoubt(_));
-            let again = matches!(fault, Fault::Crossed(_) | Fault::Lost(_) | Fault::InDoubt(_));
+            alone |= fault == Fault::Alone;
+            let again = matches!(fault, Fault::Crossed(_) | Fault::Alone | Fault::Lost(_) | Fault::InDoubt(_));
             if !again || attempts == MOST_ATTEMPTS || Instant::now() >= deadline {
                 return Err(fault);
             }
@@ -167,7 +178,8 @@ impl Writer {
         &mut self,
         events: &[Event<'w>],
         failed: &HashSet<(usize, &'w OrderId)>,
-    ) -> Result<Vec<Outcome>, Fault> {
+        alone: bool,
+    ) -> Result<Entered, Fault> {
         if self.session.is_none() {
             let opened = Session::open(&self.at).await;
             self.session = Some(opened.map_err(|error| Fault::Away(error.to_string()))?);
@@ -175,14 +187,22 @@ impl Writer {
         let Some(Session { link, book }) = &mut self.session else {
             return Err(Fault::Away("there is no connection".to_owned()));
         };
-        book.enter(&link.client, events, failed, now()).await
+        book.enter(&link.client, events, Terms { rules: &self.parts.rules, failed, now: now(), alone }).await
+    }
+
+    fn tell_begun(&self, entered: &Entered) {
+        for (begun, highest) in &entered.begun {
+            let stream = begun.source.stream.as_str();
+            let (entry, generation, highest) = (begun.entry, begun.generation, *highest);
+            self.parts.telemetry.emit(GenerationBegan { stream, entry, generation, highest });
+        }
     }
 
     /// Leaves nothing of a transaction that did not go through.
     async fn clean_up(&mut self, fault: &Fault) {
         let Some(session) = self.session.take() else { return };
         // With any other fault the connection is gone, or a new one may find another server or other rights.
-        if matches!(fault, Fault::Crossed(_) | Fault::Refused { .. }) {
+        if matches!(fault, Fault::Crossed(_) | Fault::Alone | Fault::Refused { .. }) {
             let undone =
                 tokio::time::timeout(Duration::from_secs(1), session.link.client.batch_execute("ROLLBACK")).await;
             if matches!(undone, Ok(Ok(()))) {
@@ -240,7 +260,8 @@ fn is_storable(work: &Work) -> bool {
     let event = &work.event;
     let source = &work.context.source;
     let user = event.user.as_ref().map_or("", |user| user.as_str());
-    let texts = [event.order.as_str(), user, event.action.as_str(), source.stream.as_str(), source.group.as_str()];
+    let id = event.event_id.as_ref().map_or("", EventId::as_str);
+    let texts = [event.order.as_str(), user, event.action.as_str(), id, source.stream.as_str(), source.group.as_str()];
     !texts.iter().any(|text| text.contains('\0'))
 }
 

@@ -4,32 +4,29 @@
 //! Never: the transaction itself; the rules of an order (that is `domain::order`).
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, Statement};
 
 use super::fault;
+use super::inbox::{Begun, Inbox, Noted};
 use super::row::{self, stored};
-use crate::domain::batch::{Source, Work};
+use crate::domain::batch::Work;
 use crate::domain::event::OrderEvent;
-use crate::domain::id::OrderId;
-use crate::domain::order::{self, Order};
+use crate::domain::id::{EventId, OrderId};
+use crate::domain::order::{Order, Rules};
 use crate::domain::outcome::{Failure, Outcome};
 
 /// The statements of the hot path, prepared once, and what is known between two transactions.
 pub(super) struct Book<'c> {
     conn: &'c Connection,
-    note: Statement<'c>,
-    strike: Statement<'c>,
+    rules: &'c Rules,
+    inbox: Inbox<'c>,
+    published: Statement<'c>,
     begin: Statement<'c>,
     load: Statement<'c>,
     store: Statement<'c>,
     append: Statement<'c>,
-    sources: Sources<'c>,
 }
-
-/// What an entry is known by in the inbox: its source, and the halves of its id.
-type Key = (i64, i64, i64);
 
 /// An order and its number in the ledger.
 struct Numbered {
@@ -39,11 +36,12 @@ struct Numbered {
 
 impl<'c> Book<'c> {
     /// Prepares the statements.
-    pub(super) fn new(conn: &'c Connection) -> Result<Self> {
+    pub(super) fn new(conn: &'c Connection, rules: &'c Rules) -> Result<Self> {
         Ok(Self {
             conn,
-            note: conn.prepare("INSERT INTO inbox (source, ms, sub) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?,
-            strike: conn.prepare("DELETE FROM inbox WHERE source = ?1 AND ms = ?2 AND sub = ?3")?,
+            rules,
+            inbox: Inbox::new(conn)?,
+            published: conn.prepare("SELECT 1 FROM history WHERE event_id = ?1")?,
             begin: conn.prepare(
                 "INSERT INTO orders (order_id, user_id, state, amount, paid, refunded, version, created_at, updated_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8) ON CONFLICT DO NOTHING",
@@ -58,10 +56,9 @@ impl<'c> Book<'c> {
                  WHERE number = ?1",
             )?,
             append: conn.prepare(
-                "INSERT INTO history (number, source, ms, sub, action, amount, state, version, applied_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO history (number, source, ms, sub, action, amount, state, version, applied_at, event_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?,
-            sources: Sources::new(conn)?,
         })
     }
 
@@ -83,44 +80,58 @@ impl<'c> Book<'c> {
         Ok(outcomes)
     }
 
-    /// Forgets what a transaction that was undone had taught.
-    pub(super) fn forget(&mut self) {
-        self.sources.known.clear();
+    /// Begins anew: between two transactions other processes may have written.
+    pub(super) fn start(&mut self) {
+        self.inbox.forget();
+    }
+
+    /// The generations that have begun since the transaction did.
+    pub(super) fn take_begun(&mut self) -> Vec<Begun> {
+        self.inbox.take_begun()
     }
 
     fn enter_one(&mut self, work: &Work, now: i64) -> Result<Outcome> {
-        let id = work.event.id();
-        let key = (self.sources.number(&work.context.source)?, stored(id.ms), stored(id.seq));
-        if self.note.execute(key)? == 0 {
+        if self.rules.ignores(&work.event.action) {
+            return Ok(Outcome::Applied);
+        }
+        if self.was_published(&work.event)? {
             return Ok(Outcome::Duplicate);
         }
+        let Some(noted) = self.inbox.note(work)? else { return Ok(Outcome::Duplicate) };
         match self.advance(&work.event, now)? {
             Ok(after) => {
-                self.append(key, &work.event, &after, now)?;
+                self.append(noted, &work.event, &after, now)?;
+                self.inbox.applied(noted, work)?;
                 Ok(Outcome::Applied)
             }
             Err(failure) => {
-                self.strike.execute(key)?;
+                self.inbox.strike(noted)?;
                 Ok(Outcome::Failed(failure))
             }
         }
     }
 
+    /// Whether an event with this id of the producer's was applied before. Asks nothing where there is no such id.
+    fn was_published(&mut self, event: &OrderEvent) -> Result<bool> {
+        let Some(id) = &event.event_id else { return Ok(false) };
+        self.published.exists([id.as_str()])
+    }
+
     /// Moves the order on by `event`; a failure has changed nothing.
     fn advance(&mut self, event: &OrderEvent, now: i64) -> Result<std::result::Result<Numbered, Failure>> {
         // An event that can begin an order mostly does: that saves looking for the order first.
-        if order::begins(&event.action)
-            && let Ok(order) = order::apply(None, event)
+        if self.rules.begins(&event.action)
+            && let Ok(order) = self.rules.apply(None, event)
             && let Some(number) = self.begin(event, &order, now)?
         {
             return Ok(Ok(Numbered { number, order }));
         }
         let before = match self.load.query_row([event.order.as_str()], numbered).optional() {
             Ok(Some(before)) => before,
-            Ok(None) => return Ok(Err(not_the_first(event))),
+            Ok(None) => return Ok(Err(not_the_first(self.rules, event))),
             Err(error) => return unreadable(error).map(Err),
         };
-        match order::apply(Some(&before.order), event) {
+        match self.rules.apply(Some(&before.order), event) {
             Ok(order) => {
                 let after = Numbered { number: before.number, order };
                 self.store(&after, now)?;
@@ -157,8 +168,8 @@ impl<'c> Book<'c> {
         Ok(())
     }
 
-    fn append(&mut self, key: Key, event: &OrderEvent, after: &Numbered, now: i64) -> Result<()> {
-        let (source, ms, sub) = key;
+    fn append(&mut self, noted: Noted, event: &OrderEvent, after: &Numbered, now: i64) -> Result<()> {
+        let Noted { source, id: (ms, sub), .. } = noted;
         self.append.execute((
             after.number,
             source,
@@ -169,6 +180,7 @@ impl<'c> Book<'c> {
             after.order.state.as_str(),
             stored(after.order.version),
             now,
+            event.event_id.as_ref().map(EventId::as_str),
         ))?;
         Ok(())
     }
@@ -179,8 +191,8 @@ fn numbered(row: &Row<'_>) -> Result<Numbered> {
 }
 
 /// Why `event` does not begin the order that is not there.
-fn not_the_first(event: &OrderEvent) -> Failure {
-    let refusal = order::apply(None, event).err();
+fn not_the_first(rules: &Rules, event: &OrderEvent) -> Failure {
+    let refusal = rules.apply(None, event).err();
     refusal.map_or_else(|| Failure::transient("the order is neither there nor can it be begun"), Failure::from)
 }
 
@@ -191,34 +203,4 @@ fn unreadable(error: rusqlite::Error) -> Result<Failure> {
     };
     let name = row::ORDER_COLUMNS.get(column).unwrap_or(&"?");
     Ok(Failure::transient(format!("the ledger's row of this order cannot be read: {name} is not what it should be")))
-}
-
-/// The small number that stands for a stream and a group in the inbox.
-struct Sources<'c> {
-    insert: Statement<'c>,
-    select: Statement<'c>,
-    known: Vec<(Arc<Source>, i64)>,
-}
-
-impl<'c> Sources<'c> {
-    fn new(conn: &'c Connection) -> Result<Self> {
-        Ok(Self {
-            insert: conn.prepare("INSERT INTO sources (stream, grp) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
-            select: conn.prepare("SELECT source FROM sources WHERE stream = ?1 AND grp = ?2")?,
-            known: Vec::new(),
-        })
-    }
-
-    fn number(&mut self, source: &Arc<Source>) -> Result<i64> {
-        // A process has one or a few of them, and the same `Arc` for each of its events.
-        let same = |known: &Arc<Source>| Arc::ptr_eq(known, source) || known == source;
-        if let Some((_, number)) = self.known.iter().find(|(known, _)| same(known)) {
-            return Ok(*number);
-        }
-        let names = (source.stream.as_str(), source.group.as_str());
-        self.insert.execute(names)?;
-        let number = self.select.query_row(names, |row| row.get(0))?;
-        self.known.push((Arc::clone(source), number));
-        Ok(number)
-    }
 }

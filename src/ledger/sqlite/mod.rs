@@ -11,16 +11,18 @@ use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Ledger;
 use super::error::LedgerError;
+use super::{Ledger, Parts};
 use crate::domain::batch::Batch;
 use crate::domain::outcome::{Failure, Outcome};
 use writer::Request;
 
 mod book;
 mod fault;
+mod inbox;
 mod lock;
 mod open;
+pub mod probe;
 pub mod reader;
 mod row;
 mod writer;
@@ -40,10 +42,10 @@ pub struct SqliteLedger {
 
 impl SqliteLedger {
     /// Opens the ledger at `path`; makes the file where there is none, and brings an older schema up to date.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+    pub fn open(path: &Path, parts: Parts) -> Result<Self, LedgerError> {
         let path = path.to_owned();
         let (ready, opened) = std_mpsc::channel();
-        let ledger = Self::start(move |requests| writer::run(&path, requests, &ready))?;
+        let ledger = Self::start(move |requests| writer::run(&path, &parts, requests, &ready))?;
         let died = || LedgerError::WriterStopped { why: "it died while it opened the file".to_owned() };
         opened.recv().map_err(|_| died())??;
         Ok(ledger)

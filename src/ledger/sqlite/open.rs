@@ -3,7 +3,9 @@
 //! Owns: the settings of a connection, and the versions of the schema.
 //! Never: a change to a file that is not a ledger, or to one that is newer than this orderd.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
@@ -13,7 +15,11 @@ use super::{failed, fault};
 use crate::ledger::error::LedgerError;
 
 /// The steps from an empty file to the present schema. `PRAGMA user_version` counts those that were taken.
-const SCHEMA: [&str; 1] = [include_str!("../schema/sqlite-1.sql")];
+const SCHEMA: [&str; 3] = [
+    include_str!("../schema/sqlite-1.sql"),
+    include_str!("../schema/sqlite-2.sql"),
+    include_str!("../schema/sqlite-3.sql"),
+];
 
 /// Marks a file as a ledger of orderd: the letters `ordr`.
 const APPLICATION_ID: i64 = 0x6f72_6472;
@@ -41,6 +47,36 @@ pub(super) fn for_reading(path: &Path) -> Result<Connection, LedgerError> {
         return Err(LedgerError::NotALedger { path: path.to_owned(), why: "it is empty" });
     }
     Ok(conn)
+}
+
+/// The version of the schema in the file at `path`, 0 for an empty one. Makes no file, whatever there is beside it.
+pub(super) fn version_at(path: &Path) -> Result<i64, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if beside(path, "-wal").exists() {
+        return version(&connect(path, flags)?, path);
+    }
+    // Nobody has it open, or the log of changes would be there. A reader of a file that may change makes that log itself.
+    let conn = Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI);
+    version(&conn.map_err(|error| cannot_open(path, &error))?, path)
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// The address of a file that SQLite may take for one that does not change.
+fn immutable(path: &Path) -> OsString {
+    let mut uri = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => uri.extend(format!("%{byte:02x}").into_bytes()),
+            other => uri.push(*other),
+        }
+    }
+    uri.extend(b"?immutable=1");
+    OsString::from_vec(uri)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
@@ -85,6 +121,10 @@ fn settle(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
 
 /// Brings the schema up to date. Several processes may do this at once: each looks again once it has the lock.
 fn migrate(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
+    if version(conn, path)? == newest() {
+        // Nothing to do, so nobody who holds the lock is waited for: the daemon starts, and says that the ledger is locked.
+        return Ok(());
+    }
     let failed = |error| failed("bring up to date", path, &error);
     let begun = lock::begin(conn, PATIENCE).map_err(failed)?;
     let done = version(conn, path)?;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use super::{failed, open, row};
 use crate::domain::event::Action;
-use crate::domain::id::{OrderId, StreamKey, UserId};
+use crate::domain::id::{EntryId, OrderId, StreamKey, UserId};
 use crate::domain::order::State;
 use crate::ledger::error::LedgerError;
 use crate::ledger::report::{Counts, HistoryRow, OrderFilter, OrderRow};
@@ -40,6 +40,11 @@ impl SqliteReader {
     /// How much there is.
     pub fn counts(&self) -> Result<Counts, LedgerError> {
         self.count().map_err(|error| self.failed(&error))
+    }
+
+    /// The entries of `stream` whose events were applied, once for each row of the history, in the order of their commits.
+    pub fn applied(&self, stream: &StreamKey) -> Result<Vec<EntryId>, LedgerError> {
+        self.history_of(stream).map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &rusqlite::Error) -> LedgerError {
@@ -75,6 +80,11 @@ impl SqliteReader {
             FROM order_events WHERE order_id = ?1 ORDER BY seq";
         let history = snapshot.prepare(sql)?.query_map([id.as_str()], history_row)?.collect::<Result<_, _>>()?;
         Ok(Some((order, history)))
+    }
+
+    fn history_of(&self, stream: &StreamKey) -> rusqlite::Result<Vec<EntryId>> {
+        let sql = "SELECT entry_id FROM order_events WHERE stream = ?1 ORDER BY seq";
+        self.conn.prepare(sql)?.query_map([stream.as_str()], |found| row::parsed(found, 0))?.collect()
     }
 
     fn count(&self) -> rusqlite::Result<Counts> {

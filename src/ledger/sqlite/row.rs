@@ -61,6 +61,11 @@ pub(super) fn stored(number: u64) -> i64 {
     number.cast_signed()
 }
 
+/// The number behind what is stored.
+pub(super) fn unstored(number: i64) -> u64 {
+    number.cast_unsigned()
+}
+
 fn odd(column: usize, error: impl StdError + Send + Sync + 'static) -> Error {
     Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }

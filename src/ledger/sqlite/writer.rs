@@ -11,12 +11,16 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::book::Book;
+use super::inbox::Begun;
 use super::lock::{self, PATIENCE};
 use super::{failed, fault, open};
 use crate::crash;
 use crate::domain::batch::Batch;
 use crate::domain::outcome::{Failure, Outcome};
+use crate::ledger::Parts;
 use crate::ledger::error::LedgerError;
+use crate::telemetry::Telemetry;
+use crate::telemetry::event::GenerationBegan;
 
 /// With so many events in hand no further batch is taken into the transaction.
 const FULL: usize = 4096;
@@ -32,6 +36,7 @@ pub(super) struct Request {
 /// The thread: opens the file, says through `ready` how that went, and writes until nobody can bring anything any more.
 pub(super) fn run(
     path: &Path,
+    parts: &Parts,
     mut requests: mpsc::Receiver<Request>,
     ready: &std_mpsc::Sender<Result<(), LedgerError>>,
 ) {
@@ -39,7 +44,7 @@ pub(super) fn run(
     let writer = opened
         .as_ref()
         .map_err(Clone::clone)
-        .and_then(|conn| Writer::new(conn, PATIENCE).map_err(|error| failed("prepare", path, &error)));
+        .and_then(|conn| Writer::new(conn, parts, PATIENCE).map_err(|error| failed("prepare", path, &error)));
     // Whoever opens the ledger waits for this word. If it is gone, then so are the requests.
     match writer {
         Ok(mut writer) => {
@@ -71,13 +76,14 @@ fn gather(requests: &mut mpsc::Receiver<Request>) -> Option<Vec<Request>> {
 struct Writer<'c> {
     conn: &'c Connection,
     book: Book<'c>,
+    telemetry: &'c Telemetry,
     patience: Duration,
     contended: bool,
 }
 
 impl<'c> Writer<'c> {
-    fn new(conn: &'c Connection, patience: Duration) -> rusqlite::Result<Self> {
-        Ok(Self { conn, book: Book::new(conn)?, patience, contended: false })
+    fn new(conn: &'c Connection, parts: &'c Parts, patience: Duration) -> rusqlite::Result<Self> {
+        Ok(Self { conn, book: Book::new(conn, &parts.rules)?, telemetry: &parts.telemetry, patience, contended: false })
     }
 
     /// Writes a group in one transaction and answers each request.
@@ -86,10 +92,7 @@ impl<'c> Writer<'c> {
         group.retain(|request| !request.reply.is_closed());
         let answers = match self.transact(&group) {
             Ok(answers) => answers,
-            Err(error) => {
-                self.book.forget();
-                group.iter().map(|request| unavailable(&error, request.batch.len())).collect()
-            }
+            Err(error) => group.iter().map(|request| unavailable(&error, request.batch.len())).collect(),
         };
         for (request, outcomes) in group.into_iter().zip(answers) {
             // Who has gone away in the meantime gets the events again, and learns then that they are in place.
@@ -105,12 +108,21 @@ impl<'c> Writer<'c> {
         }
         let begun = lock::begin(self.conn, self.patience).inspect_err(|_| self.contended = true)?;
         self.contended = begun.contended;
+        self.book.start();
         let now = now();
         let answers = group.iter().map(|request| self.book.enter(&request.batch, now)).collect::<Result<_, _>>()?;
         crash::point("before-commit");
         begun.transaction.commit()?;
         crash::point("after-commit");
+        self.tell_begun();
         Ok(answers)
+    }
+
+    fn tell_begun(&mut self) {
+        for Begun { source, entry, generation, highest } in self.book.take_begun() {
+            let stream = source.stream.as_str();
+            self.telemetry.emit(GenerationBegan { stream, entry, generation, highest });
+        }
     }
 }
 
@@ -136,6 +148,7 @@ mod tests {
     use crate::domain::entry::Entry;
     use crate::domain::event::{Action, OrderEvent};
     use crate::domain::id::EntryId;
+    use crate::domain::order::Rules;
     use crate::domain::outcome::FailureClass;
 
     /// Orders that begin, one event each.
@@ -147,6 +160,8 @@ mod tests {
                 user: Some("u".into()),
                 action: Action::Created,
                 amount: Some("1".parse().unwrap()),
+                replay_of: None,
+                event_id: None,
                 entry: Entry { id: EntryId::new(ms, 0), fields: Vec::new() },
             },
             context: Context { source: Arc::clone(&source), attempt: 1 },
@@ -163,7 +178,8 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("orderd.db");
         let conn = open::for_writing(&path).unwrap();
-        test(&mut Writer::new(&conn, patience).unwrap(), &path);
+        let parts = Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() };
+        test(&mut Writer::new(&conn, &parts, patience).unwrap(), &path);
     }
 
     fn write(writer: &mut Writer<'_>, ids: std::ops::Range<u64>) -> Vec<Outcome> {

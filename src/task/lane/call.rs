@@ -14,12 +14,17 @@ use super::job::{Job, Life};
 use super::{Begun, LaneTask, Step};
 use crate::broker::delivery::{Delivery, Origin};
 use crate::broker::error::Unsettled;
+use crate::crash;
 use crate::domain::batch::{Batch, Context, Work};
 use crate::domain::id::EntryId;
 use crate::domain::lanes::{Item as _, Run};
 use crate::domain::outcome::{Failure, Outcome};
 use crate::supervisor::panic_text;
 use crate::telemetry::event::{BatchHandled, HandlerPanicked, HandlerTimedOut, LeaseLost};
+
+/// The most events in a call with some that were taken up. All of these are under suspicion if the worker dies again, and suspects run
+/// one by one: the fewer, the sooner that is over.
+const TAKEN_UP_BATCH: usize = 32;
 
 /// A call of the handler that has not come back.
 pub(super) struct Running {
@@ -56,8 +61,12 @@ impl LaneTask {
                 Some(outage) if outage.probe_at <= now && self.running.is_empty() && self.beginning == 0 => 1,
                 Some(_) => return,
             };
-            let Some(run) = self.lanes.take(most) else { return };
+            // Two suspects at the same time, and an innocent one would be found beside the body.
+            let Some(mut run) = self.lanes.take(most, !self.suspect_runs) else { return };
+            self.suspect_runs |= run.items.iter().any(Job::alone);
             if run.items.iter().any(|job| job.delivery.origin() == Origin::TakenUp) {
+                let rest = run.items.split_off(run.items.len().min(TAKEN_UP_BATCH));
+                rest.into_iter().for_each(|job| self.lanes.put_back(job));
                 self.start_begin(run);
             } else {
                 self.start_call(run);
@@ -95,6 +104,7 @@ impl LaneTask {
                 self.begin_again.succeeded();
                 let (kept, gone): (Vec<Job>, Vec<Job>) =
                     run.items.into_iter().partition(|job| !lost.contains(&job.id()));
+                self.suspect_runs &= !gone.iter().any(Job::alone);
                 gone.into_iter().for_each(|job| self.let_go_of_lost(job.delivery));
                 run.items = kept;
                 if run.items.is_empty() {
@@ -105,6 +115,7 @@ impl LaneTask {
             }
             Err(_) => {
                 self.no_begin_before = Instant::now() + self.begin_again.failed();
+                self.suspect_runs &= !run.items.iter().any(Job::alone);
                 run.items.into_iter().for_each(|job| self.lanes.put_back(job));
                 self.lanes.finish(&run.lanes);
             }
@@ -132,6 +143,7 @@ impl LaneTask {
         let handler = Arc::clone(&self.parts.handler);
         let timeout = self.parts.options.timeout;
         self.steps.push(Box::pin(async move {
+            crash::handling(batch.iter().map(|work| work.event.order.as_str()));
             let call = AssertUnwindSafe(async move { handler.handle(batch).await }).catch_unwind();
             Step::Called(
                 number,
@@ -146,30 +158,40 @@ impl LaneTask {
 
     pub(super) fn called(&mut self, number: u64, end: CallEnd) {
         let Some(Running { duties, batch, lanes, started }) = self.running.remove(&number) else { return };
+        self.suspect_runs &= !duties.iter().any(|(_, life)| life.alone);
         let events = batch.len();
         let handler = self.parts.handler.name();
         let outcomes = match end {
-            CallEnd::Outcomes(outcomes) if outcomes.len() == events => outcomes,
+            CallEnd::Outcomes(outcomes) if outcomes.len() == events => Ok(outcomes),
             CallEnd::Outcomes(outcomes) => {
-                let text = format!("the handler answered {} outcomes for {events} events", outcomes.len());
-                vec![Outcome::Failed(Failure::transient(text)); events]
+                Err(format!("the handler answered {} outcomes for {events} events", outcomes.len()))
             }
             CallEnd::Panicked(panic) => {
                 let message = panic_text(&*panic);
                 self.parts.telemetry.emit(HandlerPanicked { handler, events, message });
-                vec![Outcome::Failed(Failure::transient(format!("the handler panicked: {message}"))); events]
+                Err(format!("the handler panicked: {message}"))
             }
             CallEnd::TimedOut => {
                 let after = self.parts.options.timeout;
                 self.parts.telemetry.emit(HandlerTimedOut { after });
-                vec![Outcome::Failed(Failure::transient(format!("the handler took longer than {after:?}"))); events]
+                Err(format!("the handler took longer than {after:?}"))
             }
+        };
+        // A call that failed as a whole accuses none of its events as long as there are several: each is tried again by itself.
+        let (outcomes, apart) = match outcomes {
+            Ok(outcomes) => (outcomes, false),
+            Err(_) if events > 1 => (vec![Outcome::NotReached; events], true),
+            Err(text) => (vec![Outcome::Failed(Failure::transient(text)); events], false),
         };
         self.parts.telemetry.emit(BatchHandled { handler, events, took: started.elapsed() });
         // A handler that was left behind may still hold the batch; then it keeps it, and the events are copied.
         let works = Arc::try_unwrap(batch).unwrap_or_else(|batch| batch.to_vec());
         let jobs = duties.into_iter().zip(works);
-        let jobs = jobs.map(|((delivery, life), work)| Job { delivery, event: work.event, life });
+        let jobs = jobs.map(|((delivery, life), work)| Job {
+            delivery,
+            event: work.event,
+            life: Life { alone: life.alone || apart, ..life },
+        });
         self.judge(jobs.zip(outcomes));
         self.lanes.finish(&lanes);
     }

@@ -32,7 +32,7 @@ pub struct Life {
     pub failures: u32,
     /// Whether there is a retry record of it.
     pub recorded: bool,
-    /// Whether it is suspected of killing workers, and has to run alone.
+    /// Whether it is suspected of killing workers or of failing whole calls, and has to run alone.
     pub alone: bool,
 }
 
@@ -125,10 +125,7 @@ fn obituary(delivery: &Delivery, life: Life, reason: DeadReason, error: String) 
         reason,
         error,
         failures: life.failures,
-        crashes: match delivery.origin() {
-            Origin::Read => delivery.deliveries().saturating_sub(1),
-            Origin::TakenUp => delivery.deliveries(),
-        },
+        crashes: delivery.crashes(),
         first_seen_ms: now.saturating_sub(in_hand),
         dead_at_ms: now,
     }

@@ -40,7 +40,7 @@ mod lease;
 mod settle;
 mod stop;
 
-/// How events are run (the `[lanes]`, `[retry]` and `[handler]` tables of the configuration).
+/// How events are run (the `[lanes]`, `[retry]`, `[dead]` and `[handler]` tables of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// How many lanes there are: at most so many orders are handled at the same time.
@@ -49,6 +49,8 @@ pub struct Options {
     pub timeout: Duration,
     /// What follows from a failure.
     pub retry: RetryPolicy,
+    /// So many dead letters are kept.
+    pub max_letters: u64,
 }
 
 /// The lanes look around at least so often.
@@ -113,6 +115,8 @@ pub struct LaneTask {
     letters: Settling<VecDeque<Letter>>,
     outage: Option<Outage>,
     beginning: usize,
+    /// Whether an event is under way that is suspected of killing workers.
+    suspect_runs: bool,
     begin_again: Backoff,
     no_begin_before: Instant,
     renewed: Instant,
@@ -170,6 +174,7 @@ impl LaneTask {
             letters: Settling::new(now),
             outage: None,
             beginning: 0,
+            suspect_runs: false,
             begin_again: settle::backoff(),
             no_begin_before: now,
             renewed: now,
@@ -205,6 +210,10 @@ impl LaneTask {
                 },
                 () = tokio::time::sleep_until(wake_at.into()) => {}
             }
+        }
+        inbox.close();
+        while let Ok(arrival) = inbox.try_recv() {
+            self.arrived(arrival);
         }
         self.hand_back().await;
         Ok(())

@@ -15,7 +15,7 @@ use crate::broker::settle::{Buried, Settled};
 use crate::crash;
 use crate::domain::id::EntryId;
 use crate::supervisor::backoff::Backoff;
-use crate::telemetry::event::{AckMissed, DeadLettered, EventsSettled, LeaseLost};
+use crate::telemetry::event::{AckMissed, DeadLettered, DeadLettersCut, EventsSettled, LeaseLost};
 
 /// Something to be settled, one step at a time.
 pub(super) struct Settling<T> {
@@ -153,11 +153,15 @@ impl LaneTask {
         let number = self.note_in_flight(vec![id]);
         self.letters.under_way = true;
         let (broker, telemetry) = (Arc::clone(&self.parts.broker), self.parts.telemetry.clone());
+        let keep = self.parts.options.max_letters;
         self.steps.push(Box::pin(async move {
-            match broker.bury(delivery, &entry, &obituary).await {
+            match broker.bury(delivery, &entry, &obituary, keep).await {
                 Ok(buried) => {
-                    if buried == Buried::Done {
+                    if let Buried::Done { cut } = buried {
                         telemetry.emit(DeadLettered { entry: id, reason: obituary.reason, detail: &obituary.error });
+                        if cut > 0 {
+                            telemetry.emit(DeadLettersCut { count: cut, keep });
+                        }
                     }
                     Step::Buried(number, id, buried)
                 }
@@ -172,7 +176,7 @@ impl LaneTask {
         self.in_flight.remove(&number);
         self.letters.done();
         match buried {
-            Buried::Done => self.parts.settled.add(1),
+            Buried::Done { .. } => self.parts.settled.add(1),
             Buried::NotOurs => self.parts.telemetry.emit(LeaseLost { entry: id }),
         }
     }

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::LaneTask;
-use crate::broker::delivery::{Delivery, Origin};
+use crate::broker::delivery::Delivery;
 use crate::broker::hold::{Held, by_consumer};
 use crate::telemetry::event::HandedBack;
 
@@ -36,7 +36,9 @@ impl LaneTask {
         // Dropping the steps ends what they do; a call of the handler among them is cut off here.
         self.steps.clear();
         left.extend(self.running.drain().flat_map(|(_, running)| running.duties).map(|(delivery, _)| delivery));
-        let groups = by_consumer(left.iter().map(|delivery| (delivery.consumer(), unburnt(delivery))));
+        // A shutdown is no crash: the count becomes what it was before this delivery.
+        let uncounted = |delivery: &Delivery| Held { id: delivery.id(), deliveries: delivery.crashes() };
+        let groups = by_consumer(left.iter().map(|delivery| (delivery.consumer(), uncounted(delivery))));
         for (consumer, held) in groups {
             match tokio::time::timeout_at(deadline.into(), self.parts.broker.hand_back(&consumer, &held)).await {
                 Ok(Ok(lost)) => self.parts.telemetry.emit(HandedBack { count: held.len() - lost.len() }),
@@ -46,10 +48,4 @@ impl LaneTask {
         }
         left.into_iter().for_each(Delivery::let_go);
     }
-}
-
-/// An entry with its delivery count as it was before we had it: our own try is taken off, if it was counted at all.
-fn unburnt(delivery: &Delivery) -> Held {
-    let counted = u32::from(delivery.origin() == Origin::Read);
-    Held { id: delivery.id(), deliveries: delivery.deliveries().saturating_sub(counted) }
 }

@@ -14,7 +14,7 @@ use self::clock::{OwnView, ServerClock};
 use super::consumer::{LanesGone, Shared};
 use super::lane::Gate;
 use crate::broker::claim::{Claimed, Found, Owned};
-use crate::broker::delivery::Origin;
+use crate::broker::delivery::{Origin, Places};
 use crate::broker::error::BrokerError;
 use crate::domain::id::{ConsumerName, EntryId};
 use crate::supervisor::TaskError;
@@ -110,14 +110,15 @@ impl Reaper {
         let mut cursor = EntryId::MIN;
         loop {
             // The window is asked first: what is claimed has to have a place.
-            let Some(most) = self.room(shutdown).await else { return Ok(Ok(())) };
             let taking_up = self.shared.taking_up.lock().await;
+            let Some(places) = self.room(shutdown, self.options.batch).await else { return Ok(Ok(())) };
+            let most = places.count();
             let claimed = self.shared.broker.claim(&self.consumer, self.options.claim_after, cursor, most).await;
             let Claimed { found, cursor: next } = match claimed {
                 Ok(claimed) => claimed,
                 Err(error) => return Ok(Err(error)),
             };
-            self.take_up(found).await?;
+            self.take_up(found, places).await?;
             drop(taking_up);
             if next == EntryId::MIN {
                 break;
@@ -134,12 +135,10 @@ impl Reaper {
             Err(error) => return Ok(Err(error)),
         };
         for held in left {
-            if self.room(shutdown).await.is_none() {
-                return Ok(Ok(()));
-            }
             let _taking_up = self.shared.taking_up.lock().await;
+            let Some(places) = self.room(shutdown, 1).await else { return Ok(Ok(())) };
             match self.shared.broker.seize(&self.consumer, &held).await {
-                Ok(found) => self.take_up(found).await?,
+                Ok(found) => self.take_up(found, places).await?,
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -169,22 +168,23 @@ impl Reaper {
         Ok(left)
     }
 
-    /// How many entries there is room for, once there is any; `None` when the daemon is stopping.
-    async fn room(&self, shutdown: &Shutdown) -> Option<usize> {
+    /// Places for what is about to be claimed, once there are any; `None` when the daemon is stopping.
+    async fn room(&self, shutdown: &Shutdown, most: usize) -> Option<Places> {
         tokio::select! {
             () = shutdown.stopping().cancelled() => None,
-            places = self.shared.window.take(self.options.batch) => Some(places.count()),
+            places = self.shared.window.take(most) => Some(places),
         }
     }
 
     /// Brings what was found to the lanes, unless it is there already.
-    async fn take_up(&self, found: Found) -> Result<(), LanesGone> {
+    async fn take_up(&self, found: Found, places: Places) -> Result<(), LanesGone> {
         self.shared.tell_lost(&found.gone, "while it was pending with a worker that is gone");
         let pending = self.shared.unknown(found.pending).await?;
         if !pending.is_empty() {
             self.shared.telemetry.emit(EntriesReclaimed { count: pending.len() });
         }
-        self.shared.take_up(pending, &self.consumer, Origin::TakenUp, Source::Claimed).await
+        // No more was asked for than there are places, so nothing is left over.
+        self.shared.take_up(pending, places, &self.consumer, (Origin::TakenUp, Source::Claimed)).await.map(drop)
     }
 
     /// Removes consumers that have nothing pending and whose process is gone: its name is not locked, and it has done nothing for long.
@@ -208,6 +208,6 @@ impl Reaper {
 }
 
 /// The instance that a consumer belongs to, by its name: `<instance>-<index>`.
-fn instance_of(consumer: &ConsumerName) -> &str {
+pub fn instance_of(consumer: &ConsumerName) -> &str {
     consumer.as_str().rsplit_once('-').map_or(consumer.as_str(), |(instance, _)| instance)
 }

@@ -25,6 +25,15 @@ pub struct DeadLettered<'a> {
     pub detail: &'a str,
 }
 
+/// The oldest dead letters were cut: there were more than the bound allows.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadLettersCut {
+    /// How many.
+    pub count: u64,
+    /// The bound.
+    pub keep: u64,
+}
+
 /// An event failed.
 #[derive(Debug, Clone, Copy)]
 pub struct EventFailed<'a> {
@@ -38,7 +47,8 @@ pub struct EventFailed<'a> {
     pub next: Option<Duration>,
 }
 
-/// A call of the handler ended in a panic. Its events fail, and each is told as an [`EventFailed`] besides.
+/// A call of the handler ended in a panic. An event that was alone in it fails, and is told as an
+/// [`EventFailed`] besides; several are tried again one by one.
 #[derive(Debug, Clone, Copy)]
 pub struct HandlerPanicked<'a> {
     /// Which handler.
@@ -75,6 +85,14 @@ impl Happening for DeadLettered<'_> {
         let reason = self.reason.as_str();
         meters.count_by("orderd_dead_letters_total", "reason", reason, 1);
         warn!(entry = %self.entry, reason, detail = self.detail, "an entry became a dead letter");
+    }
+}
+
+impl Happening for DeadLettersCut {
+    fn tell(self, meters: &Meters) {
+        let Self { count, keep } = self;
+        meters.dead_letters_cut.increment(count);
+        error!(count, keep, "the oldest dead letters were cut: there were more than dead.max_len");
     }
 }
 

@@ -9,13 +9,17 @@
 use std::time::Duration;
 
 mod failure;
+mod ledger;
 mod process;
 mod recovery;
 mod road;
 mod server;
 mod trim;
 
-pub use failure::{DeadLettered, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut};
+pub use failure::{
+    DeadLettered, DeadLettersCut, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut,
+};
+pub use ledger::GenerationBegan;
 pub use process::{Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, Stopped, TaskFailed, TaskStarted};
 pub use recovery::{ConsumersRemoved, EntriesLost, EntriesReclaimed, HandedBack, LeaseLost, LeasesRenewed};
 pub use road::{AckMissed, BatchHandled, DeliveryDropped, EntriesRead, EventsSettled, Source};

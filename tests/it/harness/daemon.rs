@@ -26,7 +26,9 @@ impl Daemon {
     ) -> Self {
         let log = world.path(&format!("{instance}-{:016x}.log", fastrand::u64(..)));
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
-        command.arg("run").args(["--instance", instance, "--redis", &world.server.url()]);
+        command.arg("run").args(["--instance", instance]);
+        // As settings, so that a test can give its own, which come later and win.
+        command.arg("--set").arg(format!("redis.url={}", world.server.url()));
         command.args(["--set", "admin.listen=127.0.0.1:0", "--set", "log.format=json"]);
         command.arg("--set").arg(format!("ledger.url=sqlite:{}", world.ledger().display()));
         for (key, value) in settings {
@@ -47,6 +49,12 @@ impl Daemon {
         self.log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }
 
+    /// How long ago it last wrote to its log.
+    pub(crate) fn log_age(&self) -> Duration {
+        let written = std::fs::metadata(&self.log).and_then(|file| file.modified()).expect("a log file");
+        written.elapsed().unwrap_or_default()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -56,10 +64,11 @@ impl Daemon {
         kill_process(pid, signal).expect("the daemon is there to be signalled");
     }
 
-    /// Ends it as a power cut would.
-    pub(crate) fn kill9(mut self) {
+    /// Ends it as a power cut would. What it had written to its log.
+    pub(crate) fn kill9(mut self) -> String {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
+        self.log()
     }
 
     /// Waits for its end; how it ended, and how long that took.
@@ -95,13 +104,7 @@ impl Daemon {
 
     /// The sum of a metric over all its labels; `None` where it is not there.
     pub(crate) fn metric(&self, name: &str) -> Option<f64> {
-        let (_, page) = self.get("/metrics");
-        let values = page.lines().filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let value = if rest.starts_with('{') { rest.split_once("} ")?.1 } else { rest.strip_prefix(' ')? };
-            value.parse::<f64>().ok()
-        });
-        values.reduce(|sum, value| sum + value)
+        sum(&self.get("/metrics").1, name)
     }
 
     pub(crate) fn wait_until_ready(&self) {
@@ -125,6 +128,16 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The sum of a metric over all its labels on a page of metrics; `None` where it is not there.
+pub(super) fn sum(page: &str, name: &str) -> Option<f64> {
+    let values = page.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let value = if rest.starts_with('{') { rest.split_once("} ")?.1 } else { rest.strip_prefix(' ')? };
+        value.parse::<f64>().ok()
+    });
+    values.reduce(|sum, value| sum + value)
 }
 
 /// One HTTP request.

@@ -4,17 +4,29 @@
 //! Never: a fixed sleep; what is waited for is a condition, with a deadline.
 
 use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use orderd::broker::Broker;
+use orderd::broker::address::Address;
+use orderd::broker::connect::Connector;
+use orderd::broker::keys::Keys;
 use orderd::cli::sandbox::{Options, PrivateServer};
+use orderd::handler::Handler;
+use orderd::telemetry::Telemetry;
 use tempfile::TempDir;
 
+pub(crate) mod command;
 pub(crate) mod daemon;
+pub(crate) mod embedded;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod servers;
 
 pub(crate) use daemon::Daemon;
+pub(crate) use embedded::{Embedded, scripted};
+pub(crate) use servers::on_every_server;
 
 /// How long a condition may take to come true. Generous: it is the bound of a failure, not a measure of speed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -27,6 +39,15 @@ pub(crate) const DEAD: &str = "{orders:events}:dead";
 pub(crate) struct World {
     pub server: PrivateServer,
     folder: TempDir,
+}
+
+/// An entry that is pending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PendingEntry {
+    pub id: String,
+    pub consumer: String,
+    pub idle_ms: u64,
+    pub deliveries: u64,
 }
 
 impl World {
@@ -64,6 +85,18 @@ impl World {
         Daemon::start(self, instance, settings, &[("ORDERD_CRASH_AT", crash_at)])
     }
 
+    /// A daemon inside of this process, with a handler of the test's own.
+    pub(crate) fn embedded(&self, instance: &str, settings: &[(&str, &str)], handler: impl Handler) -> Embedded {
+        Embedded::start(self, instance, settings, Arc::new(handler))
+    }
+
+    /// The broker of the daemon, alone.
+    pub(crate) fn broker(&self) -> Broker {
+        let address = Address::parse(&self.server.url(), None).expect("an address");
+        let connector = Connector::new(address, "test", Telemetry::new().expect("meters")).expect("a connector");
+        Broker::new(Arc::new(connector), Keys::new(STREAM.into(), GROUP.into()))
+    }
+
     /// Adds an event, and returns its id.
     pub(crate) fn add(&self, fields: &[(&str, &str)]) -> String {
         redis::cmd("XADD").arg(STREAM).arg("*").arg(fields).query(&mut self.redis()).expect("XADD")
@@ -71,6 +104,11 @@ impl World {
 
     /// Adds `count` events: `orders` orders, each paid again and again after its creation, in an interleaved sequence.
     pub(crate) fn add_many(&self, count: usize, orders: usize) {
+        self.add_many_of("order", count, orders);
+    }
+
+    /// The same, of orders that are called `<prefix>-<n>`.
+    pub(crate) fn add_many_of(&self, prefix: &str, count: usize, orders: usize) {
         let mut connection = self.redis();
         let events: Vec<usize> = (0..count).collect();
         for chunk in events.chunks(1000) {
@@ -79,17 +117,18 @@ impl World {
                 let (order, step) = (n % orders, n / orders);
                 let action = ["created", "paid", "shipped", "delivered"].get(step).copied().unwrap_or("noted");
                 pipeline.cmd("XADD").arg(STREAM).arg("*").arg("action").arg(action);
-                pipeline.arg("orderId").arg(format!("order-{order}")).arg("amount").arg("10.50");
+                pipeline.arg("orderId").arg(format!("{prefix}-{order}")).arg("amount").arg("10.50");
                 pipeline.arg("userId").arg(format!("user-{}", order % 7)).arg("n").arg(n).ignore();
             }
             pipeline.query::<()>(&mut connection).expect("XADD");
         }
     }
 
-    /// How many entries are pending in the group.
+    /// How many entries are pending in the group; none where there is no group yet.
     pub(crate) fn pending(&self) -> u64 {
-        let summary: redis::Value =
-            redis::cmd("XPENDING").arg(STREAM).arg(GROUP).query(&mut self.redis()).expect("XPENDING");
+        let Some(summary) = there(redis::cmd("XPENDING").arg(STREAM).arg(GROUP).query(&mut self.redis())) else {
+            return 0;
+        };
         match summary {
             redis::Value::Array(parts) => match parts.first() {
                 Some(redis::Value::Int(count)) => u64::try_from(*count).expect("a count"),
@@ -99,16 +138,64 @@ impl World {
         }
     }
 
+    /// Whether a read of the daemon is blocked at the server.
+    pub(crate) fn is_reading(&self) -> bool {
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut self.redis()).expect("CLIENT LIST");
+        clients.lines().any(|client| client.contains("cmd=xreadgroup") && client.contains("flags=b"))
+    }
+
+    /// Adds an event of `order` and leaves it pending for long, as a worker would that has died `deliveries` times.
+    pub(crate) fn left_by_dead_worker(&self, order: &str, deliveries: u64) -> String {
+        let mut connection = self.redis();
+        let _: Result<(), _> =
+            redis::cmd("XGROUP").arg(("CREATE", STREAM, GROUP, "0", "MKSTREAM")).query(&mut connection);
+        let mut transaction = redis::pipe();
+        transaction.atomic();
+        transaction.cmd("XADD").arg((STREAM, "*", "action", "noted", "orderId", order));
+        let read = ("GROUP", GROUP, "dead-0", "STREAMS", STREAM, ">");
+        transaction.cmd("XREADGROUP").arg(read).ignore();
+        let (id,): (String,) = transaction.query(&mut connection).expect("one delivery");
+        let claim = ("dead-0", 0, &id, "IDLE", 3_600_000, "RETRYCOUNT", deliveries, "JUSTID");
+        redis::cmd("XCLAIM").arg(STREAM).arg(GROUP).arg(claim).exec(&mut connection).expect("XCLAIM");
+        id
+    }
+
+    /// What is pending in the group, oldest first: at most the first 10,000.
+    pub(crate) fn pending_entries(&self) -> Vec<PendingEntry> {
+        let list = (STREAM, GROUP, "-", "+", 10_000);
+        let rows: Option<Vec<(String, String, u64, u64)>> =
+            there(redis::cmd("XPENDING").arg(list).query(&mut self.redis()));
+        let entry = |(id, consumer, idle_ms, deliveries)| PendingEntry { id, consumer, idle_ms, deliveries };
+        rows.unwrap_or_default().into_iter().map(entry).collect()
+    }
+
+    /// The names of the group's consumers.
+    pub(crate) fn consumers(&self) -> Vec<String> {
+        type Row = std::collections::HashMap<String, redis::Value>;
+        let rows: Vec<Row> =
+            redis::cmd("XINFO").arg(("CONSUMERS", STREAM, GROUP)).query(&mut self.redis()).expect("XINFO CONSUMERS");
+        rows.iter().map(|row| redis::from_redis_value(row["name"].clone()).expect("a name")).collect()
+    }
+
+    /// How many events the ledger holds.
+    pub(crate) fn applied(&self) -> i64 {
+        number(&self.ledger(), "SELECT count(*) FROM order_events")
+    }
+
+    /// The id of the newest entry on the stream.
+    pub(crate) fn last_id(&self) -> Option<String> {
+        last_id(&mut self.redis())
+    }
+
     /// Whether everything on the stream was delivered and acknowledged.
     pub(crate) fn is_drained(&self) -> bool {
         let mut connection = self.redis();
         let last: Option<String> = last_id(&mut connection);
         let groups: Vec<std::collections::HashMap<String, redis::Value>> =
             redis::cmd("XINFO").arg("GROUPS").arg(STREAM).query(&mut connection).unwrap_or_default();
-        let delivered = groups.iter().find_map(|group| match group.get("last-delivered-id") {
-            Some(redis::Value::BulkString(id)) => String::from_utf8(id.clone()).ok(),
-            _ => None,
-        });
+        let text = |value: &redis::Value| redis::from_redis_value::<String>(value.clone()).ok();
+        let ours = groups.iter().find(|group| group.get("name").and_then(text).as_deref() == Some(GROUP));
+        let delivered = ours.and_then(|group| group.get("last-delivered-id").and_then(text));
         delivered.is_some() && delivered == last && self.pending() == 0
     }
 
@@ -126,6 +213,14 @@ impl World {
     }
 }
 
+/// `None` where the stream or its group is not there.
+fn there<T>(reply: redis::RedisResult<T>) -> Option<T> {
+    match reply {
+        Err(error) if error.code() == Some("NOGROUP") => None,
+        reply => Some(reply.expect("a reply")),
+    }
+}
+
 fn last_id(connection: &mut redis::Connection) -> Option<String> {
     let last: Vec<(String, redis::Value)> =
         redis::cmd("XREVRANGE").arg(STREAM).arg("+").arg("-").arg("COUNT").arg(1).query(connection).ok()?;
@@ -137,6 +232,16 @@ pub(crate) fn field<'l>(letter: &'l [(Vec<u8>, Vec<u8>)], name: &str) -> &'l str
     let found = letter.iter().find(|(field, _)| field == name.as_bytes());
     let (_, value) = found.unwrap_or_else(|| panic!("no field {name} in {letter:?}"));
     std::str::from_utf8(value).expect("text")
+}
+
+/// What a command has printed as its result.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// What a command has said besides.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
 }
 
 /// Waits until `condition` holds.

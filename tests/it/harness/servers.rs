@@ -1,6 +1,7 @@
 //! The servers that the tests run against: the one in `PATH`, and those that `scripts/test-servers.sh` has fetched.
 
 use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 
 use orderd::cli::sandbox::Options;
 
@@ -20,6 +21,18 @@ pub(crate) fn all() -> Vec<(&'static str, Options)> {
         }
     }
     servers
+}
+
+/// Runs `test` with each server, all of them at the same time.
+pub(crate) fn on_every_server(test: impl Fn(Options) + Sync) {
+    std::thread::scope(|scope| {
+        let test = &test;
+        let start = |(name, options)| (name, scope.spawn(move || test(options)));
+        let running: Vec<(&str, ScopedJoinHandle<'_, ()>)> = all().into_iter().map(start).collect();
+        for (name, server) in running {
+            assert!(server.join().is_ok(), "on {name}");
+        }
+    });
 }
 
 fn folder() -> PathBuf {

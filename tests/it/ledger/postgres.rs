@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use orderd::domain::batch::Work;
 use orderd::domain::outcome::Outcome;
-use orderd::ledger::Ledger;
 use orderd::ledger::error::LedgerError;
 use orderd::ledger::location::Location;
 use orderd::ledger::postgres::PostgresLedger;
 use orderd::ledger::postgres::address::Address;
 use orderd::ledger::postgres::error::PostgresError;
 use orderd::ledger::reader::LedgerReader;
+use orderd::ledger::{Ledger, Parts};
 
-use super::{Contents, Store, apply, holds_for, letters, work};
+use super::{Contents, Store, apply, holds_for, letters, parts, work};
 use crate::harness::postgres::{Database, Postgres, Session, execute};
 use crate::harness::proxy::{Cut, Proxy};
 use crate::harness::wait_until;
@@ -34,8 +34,8 @@ impl Store for PostgresStore {
         Self(Database::new().unwrap())
     }
 
-    fn open(&self) -> impl Ledger {
-        open(&self.0.url()).unwrap()
+    fn open_with(&self, parts: Parts) -> impl Ledger {
+        open_with(&self.0.url(), parts).unwrap()
     }
 
     fn reader(&self) -> LedgerReader {
@@ -44,7 +44,11 @@ impl Store for PostgresStore {
 }
 
 fn open(url: &str) -> Result<PostgresLedger, LedgerError> {
-    PostgresLedger::open(&url.parse().unwrap())
+    open_with(url, parts())
+}
+
+fn open_with(url: &str, parts: Parts) -> Result<PostgresLedger, LedgerError> {
+    PostgresLedger::open(&url.parse().unwrap(), parts, Duration::from_secs(30))
 }
 
 fn reader(url: &str) -> Result<LedgerReader, LedgerError> {

@@ -1,0 +1,184 @@
+//! The speed of the road, against the limit of the server and against the plain loop that every tutorial shows.
+//!
+//! Owns: who is measured, how often and in which order, and the deadline of it all.
+//! Never: a number that was not measured in this run; a process left behind.
+//!
+//! `make bench` runs it; `cargo bench -- --quick` gives a first look in some seconds. `docs/performance.md` says what the rows mean.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+use orderd::cli::sandbox::{self, PrivateServer};
+
+mod backlog;
+mod client;
+mod daemon;
+mod latency;
+mod limit;
+mod process;
+mod report;
+mod textbook;
+mod wait;
+mod worker;
+
+use backlog::{Backlog, Desk};
+use daemon::Handler;
+use report::{Report, Row};
+use wait::Deadline;
+use worker::{Kind, Run};
+
+/// After so long the whole is given up, however many rounds are left.
+const PATIENCE: Duration = Duration::from_mins(15);
+/// How many orders the events are about.
+const ORDERS: u64 = 5_000;
+
+/// Measures orderd against the limit of the server and against the plain loop
+#[derive(Debug, Parser)]
+#[command(name = "road")]
+struct Options {
+    /// How often each row is measured; the table shows the median
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Events of the backlog; the ledger gets half of it, the plain loop a tenth
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..=2_000_000))]
+    events: u64,
+    /// For how many seconds the latency of each is measured, at 1,000 events a second; 0 leaves it out
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(0..=60))]
+    latency: u64,
+    /// A first look: one round, a tenth of the events, one second of latency
+    #[arg(long)]
+    quick: bool,
+    /// Another build of orderd, measured beside this one in the same rounds
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// A key of the configuration for every daemon, such as --set consumers.count=1; without it, the defaults are measured
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// `cargo bench` says this to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Options {
+    /// The options as they are meant, `quick` applied.
+    fn meant(mut self) -> Self {
+        if self.quick {
+            (self.rounds, self.events, self.latency) = (1, self.events / 10, self.latency.min(1));
+        }
+        self
+    }
+
+    /// Who is measured: the limit first, since all others are compared with it.
+    fn contenders(&self) -> Vec<Contender> {
+        let own = Path::new(env!("CARGO_BIN_EXE_orderd"));
+        let daemon = |program: &Path, handler| Kind::Daemon { program: program.to_owned(), handler };
+        let all = self.events;
+        let mut contenders = vec![
+            Contender::new("raw limit", all, Kind::Limit),
+            Contender::new("orderd, none", all, daemon(own, Handler::None)),
+            Contender::new("orderd, ledger", all / 2, daemon(own, Handler::Ledger)),
+            Contender::new("plain loop", all / 10, Kind::Textbook),
+        ];
+        if let Some(other) = &self.against {
+            contenders.push(Contender::new("other build, none", all, daemon(other, Handler::None)));
+            contenders.push(Contender::new("other build, ledger", all / 2, daemon(other, Handler::Ledger)));
+        }
+        contenders
+    }
+}
+
+/// One row of the table.
+struct Contender {
+    name: &'static str,
+    events: u64,
+    kind: Kind,
+    runs: Vec<Run>,
+}
+
+impl Contender {
+    fn new(name: &'static str, events: u64, kind: Kind) -> Self {
+        Self { name, events, kind, runs: Vec::new() }
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    // `cargo test --all-targets` starts benches too, and without this word; what it passes on instead is not meant for us.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        eprintln!("nothing is measured: this runs by `cargo bench`");
+        return Ok(());
+    }
+    let options = Options::parse().meant();
+    let deadline = Deadline::new("the whole benchmark", PATIENCE);
+    let server = PrivateServer::start(sandbox::Options { tcp: true, ..sandbox::Options::default() })?;
+    let desk = Desk::new(&server)?;
+    let report = measure(&options, &desk, &deadline)?;
+    print!("{report}");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join("road.json");
+    report.write(&file)?;
+    println!("\nas JSON: {}", file.display());
+    Ok(())
+}
+
+fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::Result<Report> {
+    let load = process::load()?;
+    let mut contenders = options.contenders();
+    for contender in &contenders {
+        Backlog::fill(desk, contender.events, ORDERS, deadline)?;
+    }
+    for round in 0..options.rounds {
+        // Each round begins with another one, so that nobody always runs right after the same neighbour.
+        let count = contenders.len();
+        for place in 0..count {
+            let contender = &mut contenders[(place + round as usize) % count];
+            eprintln!("round {} of {}: {}", round + 1, options.rounds, contender.name);
+            let run = drain(desk, contender, &options.set, deadline).with_context(|| contender.name.to_owned())?;
+            contender.runs.push(run);
+        }
+    }
+    let rows = contenders.iter().map(|contender| Row::new(contender.name, contender.events, &contender.runs));
+    let rows = rows.collect::<Option<Vec<Row>>>().context("a row without a run")?;
+    let mut latencies = Vec::new();
+    if options.latency > 0 {
+        for contender in contenders.iter().filter(|contender| contender.kind.is_measured_for_latency()) {
+            eprintln!("latency: {}", contender.name);
+            let worker = contender.kind.start(desk, &options.set)?;
+            let spread = latency::measure(desk, options.latency, deadline).with_context(|| worker.log())?;
+            worker.stop()?;
+            desk.clear()?;
+            latencies.push((contender.name, spread));
+        }
+    }
+    let (rounds, settings, server) = (options.rounds, options.set.clone(), desk.version()?);
+    Ok(Report { rounds, load, server, settings, rows, latencies })
+}
+
+/// One run: the worker is there and waits, the whole backlog appears at once, and the run ends when nothing is left of it.
+fn drain(desk: &Desk<'_>, contender: &Contender, set: &[String], deadline: &Deadline) -> anyhow::Result<Run> {
+    let worker = contender.kind.start(desk, set)?;
+    let backlog = Backlog::lay_ready(desk, contender.events)?;
+    desk.wait_until_somebody_waits(deadline).with_context(|| worker.log())?;
+    let idle_kib = worker.memory()?.map(|memory| memory.now_kib);
+    let (worker_before, server_before) = (worker.cpu()?, desk.server_cpu()?);
+
+    let began = Instant::now();
+    backlog.appear()?;
+    backlog.wait_until_drained(deadline).with_context(|| worker.log())?;
+    let took = began.elapsed();
+
+    let (worker_after, server_after) = (worker.cpu()?, desk.server_cpu()?);
+    let peak_kib = worker.memory()?.map(|memory| memory.peak_kib);
+    ensure!(desk.dead_letters()? == 0, "events became dead letters: this measured something else than meant");
+    worker.check(contender.events)?;
+    worker.stop()?;
+    desk.clear()?;
+    Ok(Run {
+        events: contender.events,
+        took,
+        worker_cpu: worker_after.saturating_sub(worker_before),
+        server_cpu: server_after.saturating_sub(server_before),
+        idle_kib,
+        peak_kib,
+    })
+}

@@ -1,0 +1,154 @@
+//! What came of it: a table for people, JSON for machines.
+//!
+//! Owns: medians, ratios, and how they are written.
+//! Never: measuring.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use super::latency::Spread;
+use super::worker::Run;
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) rounds: u32,
+    /// Of the machine, before anything was measured.
+    pub(crate) load: f64,
+    pub(crate) server: String,
+    /// Settings besides the defaults.
+    pub(crate) settings: Vec<String>,
+    /// The first is the limit.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) latencies: Vec<(&'static str, Spread)>,
+}
+
+/// The medians of one who was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    name: &'static str,
+    events: u64,
+    rate: f64,
+    slowest: f64,
+    fastest: f64,
+    worker_cpu_s_per_million: f64,
+    server_cpu_s_per_million: f64,
+    idle_mib: Option<f64>,
+    peak_mib: Option<f64>,
+}
+
+impl Row {
+    /// `None` where there were no runs.
+    pub(crate) fn new(name: &'static str, events: u64, runs: &[Run]) -> Option<Self> {
+        let sorted = |value: &dyn Fn(&Run) -> f64| {
+            let mut values: Vec<f64> = runs.iter().map(value).collect();
+            values.sort_unstable_by(f64::total_cmp);
+            values
+        };
+        let median = |value: &dyn Fn(&Run) -> f64| sorted(value).get(runs.len() / 2).copied();
+        let rate = |run: &Run| count(run.events) / run.took.as_secs_f64();
+        let million = |run: &Run| count(run.events) / 1e6;
+        let mib = |kib: u64| count(kib) / 1024.0;
+        let rates = sorted(&rate);
+        Some(Self {
+            name,
+            events,
+            rate: median(&rate)?,
+            slowest: rates.first().copied()?,
+            fastest: rates.last().copied()?,
+            worker_cpu_s_per_million: median(&|run| run.worker_cpu.as_secs_f64() / million(run))?,
+            server_cpu_s_per_million: median(&|run| run.server_cpu.as_secs_f64() / million(run))?,
+            idle_mib: runs.first()?.idle_kib.and_then(|_| median(&|run| run.idle_kib.map_or(0.0, mib))),
+            peak_mib: runs.first()?.peak_kib.and_then(|_| median(&|run| run.peak_kib.map_or(0.0, mib))),
+        })
+    }
+}
+
+impl Report {
+    /// Writes it as JSON.
+    pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let text = serde_json::to_string_pretty(self)?;
+        fs::write(file, text + "\n").with_context(|| file.display().to_string())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        let settings = if self.settings.is_empty() { "the defaults".to_owned() } else { self.settings.join(", ") };
+        let Self { rounds, load, server, .. } = self;
+        writeln!(
+            f,
+            "\n{server}, {cores} cores (load {load:.1} before), median of {rounds}; settings of orderd: {settings}\n"
+        )?;
+        let mut table = markdown(&[
+            "",
+            "events",
+            "events/s",
+            "slowest to fastest",
+            "of the limit",
+            "worker CPU s/M",
+            "server CPU s/M",
+            "idle MiB",
+            "peak MiB",
+        ]);
+        let limit = self.rows.first().map_or(f64::NAN, |row| row.rate);
+        let mib = |value: Option<f64>| value.map_or_else(String::new, |mib| format!("{mib:.1}"));
+        for row in &self.rows {
+            table.add_row([
+                row.name.to_owned(),
+                grouped(count(row.events)),
+                grouped(row.rate),
+                format!("{} to {}", grouped(row.slowest), grouped(row.fastest)),
+                format!("{:.1} %", 100.0 * row.rate / limit),
+                format!("{:.2}", row.worker_cpu_s_per_million),
+                format!("{:.2}", row.server_cpu_s_per_million),
+                mib(row.idle_mib),
+                mib(row.peak_mib),
+            ]);
+        }
+        writeln!(f, "{table}")?;
+        if self.latencies.is_empty() {
+            return Ok(());
+        }
+        let mut table = markdown(&["XADD to XACK at 1,000/s", "events", "p50 µs", "p99 µs", "max µs"]);
+        for (name, Spread { p50_us, p99_us, max_us, events }) in &self.latencies {
+            let numbers = [*events as u64, *p50_us, *p99_us, *max_us].map(|number| grouped(count(number)));
+            table.add_row(std::iter::once((*name).to_owned()).chain(numbers));
+        }
+        writeln!(f, "\n{table}")
+    }
+}
+
+fn markdown(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(head);
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
+}
+
+/// A whole number with commas.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no count here comes near the 53 bits that an f64 holds exactly")]
+fn count(number: u64) -> f64 {
+    number as f64
+}

@@ -1,0 +1,112 @@
+//! Whoever is measured: orderd, or a client to compare it with.
+//!
+//! Owns: starting each kind, and asking each for the same numbers.
+//! Never: the measuring.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::backlog::Desk;
+use super::client::Client;
+use super::daemon::{Daemon, Handler};
+use super::process::{self, Memory};
+use super::{limit, textbook};
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    /// The least that a client can do.
+    Limit,
+    /// orderd.
+    Daemon {
+        /// Which build of it.
+        program: PathBuf,
+        /// What an event does.
+        handler: Handler,
+    },
+    /// The loop of the tutorials.
+    Textbook,
+}
+
+/// One that is at work.
+pub(crate) enum Worker {
+    Daemon(Daemon),
+    Client(Client),
+}
+
+/// What one run came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) events: u64,
+    pub(crate) took: Duration,
+    pub(crate) worker_cpu: Duration,
+    pub(crate) server_cpu: Duration,
+    /// Memory, where the worker is a process of its own.
+    pub(crate) idle_kib: Option<u64>,
+    pub(crate) peak_kib: Option<u64>,
+}
+
+impl Kind {
+    /// Starts it on an empty stream.
+    pub(crate) fn start(&self, desk: &Desk<'_>, set: &[String]) -> anyhow::Result<Worker> {
+        match self {
+            Self::Limit => {
+                desk.make_group()?;
+                let port = desk.server.port().context("the server has no port")?;
+                Ok(Worker::Client(Client::start(move |stop| limit::run(port, stop))?))
+            }
+            Self::Textbook => {
+                desk.make_group()?;
+                let url = desk.server.url();
+                Ok(Worker::Client(Client::start(move |stop| textbook::run(&url, stop))?))
+            }
+            Self::Daemon { program, handler } => Ok(Worker::Daemon(Daemon::start(desk, program, *handler, set)?)),
+        }
+    }
+
+    /// The ledger waits for the disk, and the plain loop is far from its limit at any rate that is asked for here.
+    pub(crate) fn is_measured_for_latency(&self) -> bool {
+        matches!(self, Self::Limit | Self::Daemon { handler: Handler::None, .. })
+    }
+}
+
+impl Worker {
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        match self {
+            Self::Daemon(daemon) => process::cpu(daemon.pid()),
+            Self::Client(client) => client.cpu(),
+        }
+    }
+
+    pub(crate) fn memory(&self) -> anyhow::Result<Option<Memory>> {
+        match self {
+            Self::Daemon(daemon) => process::memory(daemon.pid()).map(Some),
+            Self::Client(_) => Ok(None),
+        }
+    }
+
+    /// What it has said, for an error.
+    pub(crate) fn log(&self) -> String {
+        match self {
+            Self::Daemon(daemon) => daemon.log(),
+            Self::Client(_) => "a client without a log".to_owned(),
+        }
+    }
+
+    /// Whether it did what it was there for.
+    pub(crate) fn check(&self, events: u64) -> anyhow::Result<()> {
+        match self {
+            Self::Daemon(daemon) => daemon.check(events),
+            Self::Client(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        match self {
+            Self::Daemon(daemon) => daemon.stop(),
+            Self::Client(client) => client.stop(),
+        }
+    }
+}
