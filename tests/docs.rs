@@ -167,3 +167,66 @@ mod commands {
         assert_eq!(documented, known);
     }
 }
+
+mod guides {
+    use std::path::Path;
+
+    use clap::CommandFactory;
+    use orderd::cli::Cli;
+
+    use super::{BTreeSet, document};
+
+    const GUIDES: [&str; 5] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/cli.md", "docs/ledger.md"];
+
+    /// What stands in the fenced blocks of a document, line by line.
+    fn code(markdown: &str) -> Vec<&str> {
+        markdown.split("```").skip(1).step_by(2).flat_map(|block| block.lines().skip(1)).collect()
+    }
+
+    #[test]
+    fn every_target_of_make_that_a_guide_names_is_there() {
+        let makefile = document("Makefile").unwrap();
+        let targets: BTreeSet<&str> =
+            makefile.lines().filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
+        let mut named = 0;
+        for guide in GUIDES {
+            let text = document(guide).unwrap();
+            for line in code(&text) {
+                let Some(target) = line.strip_prefix("make ").and_then(|rest| rest.split(' ').next()) else { continue };
+                assert!(targets.contains(target), "{guide}: make {target}");
+                named += 1;
+            }
+        }
+        assert!(named >= 2, "the README names make demo and make test");
+    }
+
+    #[test]
+    fn every_command_line_in_the_readme_is_one() {
+        let text = document("README.md").unwrap();
+        let mut seen = 0;
+        for line in code(&text).into_iter().filter(|line| line.starts_with("orderd ")) {
+            let words = line.split('#').next().unwrap().split_whitespace();
+            if let Err(error) = Cli::command().try_get_matches_from(words) {
+                panic!("{line}: {error}");
+            }
+            seen += 1;
+        }
+        assert!(seen >= 4, "the README shows how to check, run, add and look");
+    }
+
+    #[test]
+    fn every_link_to_a_file_leads_to_one() {
+        for guide in GUIDES {
+            let folder = Path::new(guide).parent().unwrap();
+            let text = document(guide).unwrap();
+            for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                let file = target.split('#').next().unwrap();
+                if file.is_empty() || file.contains("://") {
+                    continue;
+                }
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(file);
+                assert!(path.exists(), "{guide}: {target}");
+            }
+        }
+    }
+}

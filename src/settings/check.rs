@@ -44,7 +44,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     );
     let timeout = reader.time("handler.timeout");
     let ledger = ledger(reader);
-    let event_id = event_id_field(reader, event.as_ref());
+    let event = with_event_id(reader, event);
     let rules = rules(reader);
     let admin = reader.text("admin.listen", |text| {
         text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
@@ -55,7 +55,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
         instance: instance?,
         redis: redis?,
         stream: stream?,
-        event: FieldNames { event_id: event_id?, ..event? },
+        event: event?,
         consumers: consumers?,
         lanes: lane::Options { count: lanes?, timeout: timeout?, retry: retry?, max_letters: max_letters? },
         reaper: sweep?,
@@ -154,14 +154,14 @@ fn event(reader: &mut Reader) -> Option<FieldNames> {
     Some(FieldNames { action: action?, order: order?, amount: amount?, user: user?, event_id: None, json: json? })
 }
 
-/// The field with what a producer calls an event, where one is set.
-fn event_id_field(reader: &mut Reader, names: Option<&FieldNames>) -> Option<Option<String>> {
+/// The names, and with them the field with what a producer calls an event, where one is set.
+fn with_event_id(reader: &mut Reader, names: Option<FieldNames>) -> Option<FieldNames> {
     const KEY: &str = "ledger.event_id_field";
     let field = reader.text(KEY, |text| match text {
         "" => Ok(None),
         text => name(text).map(|()| Some(text.to_owned())),
     })?;
-    if let (Some(field), Some(names)) = (&field, names) {
+    if let (Some(field), Some(names)) = (&field, &names) {
         let others = [
             ("event.action_field", &names.action),
             ("event.order_field", &names.order),
@@ -173,7 +173,7 @@ fn event_id_field(reader: &mut Reader, names: Option<&FieldNames>) -> Option<Opt
             reader.conflict(KEY, other, problem, "a field of its own");
         }
     }
-    Some(field)
+    Some(FieldNames { event_id: field, ..names? })
 }
 
 fn rules(reader: &mut Reader) -> Option<Rules> {
