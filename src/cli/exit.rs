@@ -18,7 +18,7 @@ pub enum Exit {
     Unavailable = 69,
     /// A task of the daemon kept failing.
     Software = 70,
-    /// Redis does not allow what is needed.
+    /// Redis or the ledger does not allow what is needed.
     NoPermission = 77,
     /// The configuration was wrong.
     Config = 78,
@@ -49,7 +49,7 @@ impl Exit {
             Self::Usage => "the command line is wrong",
             Self::Unavailable => "Redis or the ledger cannot be used",
             Self::Software => "a task of the daemon kept failing",
-            Self::NoPermission => "Redis does not allow what is needed",
+            Self::NoPermission => "Redis or the ledger does not allow what is needed",
             Self::Config => "the configuration is wrong",
         }
     }

@@ -11,6 +11,7 @@ use crate::broker::inspect::{Keeping, Place, ServerKind};
 use crate::broker::rights::{Missing, Rights};
 use crate::broker::survey::Survey;
 use crate::ledger::location::Location;
+use crate::ledger::postgres;
 use crate::ledger::sqlite::probe::{self, Standing};
 use crate::settings::Settings;
 
@@ -172,11 +173,15 @@ pub(super) fn of_keeping(keeping: Result<Keeping, BrokerError>) -> Vec<Finding> 
     found
 }
 
-pub(super) fn of_ledger(Location::Sqlite(path): &Location) -> Finding {
+pub(super) fn of_ledger(location: &Location) -> Finding {
     const SUBJECT: &str = "ledger";
-    match probe::look(path) {
-        Ok(Standing::Ledger) => Finding::ok(SUBJECT, format!("{} is a ledger of orderd", path.display())),
-        Ok(Standing::Nothing) => Finding::ok(SUBJECT, format!("{} can be made", path.display())),
-        Err(error) => Finding::error(SUBJECT, error.to_string(), Exit::Unavailable),
+    let (place, standing) = match location {
+        Location::Sqlite(path) => (path.display().to_string(), probe::look(path)),
+        Location::Postgres(address) => (address.to_string(), postgres::reader::look(address)),
+    };
+    match standing {
+        Ok(Standing::Ledger) => Finding::ok(SUBJECT, format!("{place} is a ledger of orderd")),
+        Ok(Standing::Nothing) => Finding::ok(SUBJECT, format!("{place} can be made")),
+        Err(error) => Finding::error(SUBJECT, error.to_string(), super::ledger_exit(&error)),
     }
 }

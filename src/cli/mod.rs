@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::broker::connect::Connector;
 use crate::broker::error::{BrokerError, Trouble};
 use crate::broker::keys::Keys;
+use crate::ledger::error::LedgerError;
 use crate::settings::{self, ConfigErrors, Settings, Sources};
 use crate::telemetry::Telemetry;
 
@@ -154,7 +155,14 @@ fn exit_for(error: &anyhow::Error) -> Exit {
     if error.is::<sandbox::SandboxError>() {
         return Exit::Unavailable;
     }
-    run::exit_for(error).or_else(|| error.downcast_ref::<BrokerError>().map(broker_exit)).unwrap_or(Exit::Failure)
+    run::exit_for(error)
+        .or_else(|| error.downcast_ref::<BrokerError>().map(broker_exit))
+        .or_else(|| error.downcast_ref::<LedgerError>().map(ledger_exit))
+        .unwrap_or(Exit::Failure)
+}
+
+fn ledger_exit(error: &LedgerError) -> Exit {
+    if error.is_denied() { Exit::NoPermission } else { Exit::Unavailable }
 }
 
 fn broker_exit(error: &BrokerError) -> Exit {

@@ -3,8 +3,6 @@
 //! Owns: how orders and their history are shown, as a table and as JSON.
 //! Never: a change to the ledger; a control character of a producer's text on the terminal.
 
-use std::path::Path;
-
 use anyhow::bail;
 use serde_json::{Value, json};
 
@@ -13,8 +11,8 @@ use super::exit::Exit;
 use super::table::{lines, printable, table};
 use crate::domain::order::State;
 use crate::ledger::location::Location;
+use crate::ledger::reader::LedgerReader;
 use crate::ledger::report::{HistoryRow, OrderFilter, OrderRow};
-use crate::ledger::sqlite::reader::SqliteReader;
 
 /// Lists the orders of the ledger, or shows one of them.
 #[derive(Debug, clap::Args)]
@@ -59,20 +57,19 @@ enum Command {
 
 /// Prints what was asked for from the ledger that the configuration names.
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
-    let Location::Sqlite(ledger) = cli.settings()?.ledger;
-    super::print(&report(args, &ledger)?)?;
+    super::print(&report(args, &cli.settings()?.ledger)?)?;
     Ok(Exit::Success)
 }
 
-fn report(args: &Args, ledger: &Path) -> anyhow::Result<String> {
-    let reader = SqliteReader::open_read_only(ledger)?;
+fn report(args: &Args, ledger: &Location) -> anyhow::Result<String> {
+    let reader = LedgerReader::open(ledger)?;
     match &args.show {
         Some(Command::Show { order, json }) => show(&reader, order, *json),
         None => list(&reader, args),
     }
 }
 
-fn list(reader: &SqliteReader, args: &Args) -> anyhow::Result<String> {
+fn list(reader: &LedgerReader, args: &Args) -> anyhow::Result<String> {
     let filter = OrderFilter {
         user: args.user.as_deref().map(Into::into),
         state: args.state,
@@ -94,7 +91,7 @@ fn list(reader: &SqliteReader, args: &Args) -> anyhow::Result<String> {
     Ok(orders_table(&orders) + &rest)
 }
 
-fn show(reader: &SqliteReader, order: &str, json: bool) -> anyhow::Result<String> {
+fn show(reader: &LedgerReader, order: &str, json: bool) -> anyhow::Result<String> {
     let Some((row, history)) = reader.order(&order.into())? else {
         bail!("there is no order '{}' in the ledger", printable(order));
     };
@@ -230,7 +227,7 @@ mod tests {
 
         fn run(&self, args: &str) -> anyhow::Result<String> {
             let words = std::iter::once("orders").chain(args.split_whitespace());
-            report(&Command::try_parse_from(words)?.args, &self.path())
+            report(&Command::try_parse_from(words)?.args, &Location::Sqlite(self.path()))
         }
     }
 

@@ -83,8 +83,10 @@ async fn stop_at_signal(mut signals: StopSignals, shutdown: Shutdown) -> Infalli
 
 /// The exit code for an error of the daemon.
 pub(super) fn exit_for(error: &anyhow::Error) -> Option<Exit> {
-    if error.is::<BuildError>() {
-        return Some(Exit::Unavailable);
+    match error.downcast_ref::<BuildError>() {
+        Some(BuildError::Ledger(error)) => return Some(super::ledger_exit(error)),
+        Some(_) => return Some(Exit::Unavailable),
+        None => {}
     }
     error.downcast_ref::<RunError>().map(|error| match error {
         RunError::GaveUp(_) => Exit::Software,

@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use super::postgres::error::PostgresError;
+
 /// A ledger that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
@@ -53,10 +55,20 @@ pub enum LedgerError {
         /// The reason.
         why: String,
     },
+    /// It is on Postgres, and something is the matter there.
+    #[error(transparent)]
+    Postgres(Box<PostgresError>),
     /// The writer's thread could not be started, or has ended before its time. Helps: a restart.
     #[error("the ledger's writer has stopped: {why}")]
     WriterStopped {
         /// The reason.
         why: String,
     },
+}
+
+impl LedgerError {
+    /// Whether the ledger does not let us in, or not do what is needed.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Postgres(error) if matches!(**error, PostgresError::Denied { .. }))
+    }
 }

@@ -13,6 +13,8 @@ use crate::telemetry::Telemetry;
 
 pub mod error;
 pub mod location;
+pub mod postgres;
+pub mod reader;
 pub mod report;
 pub mod sqlite;
 

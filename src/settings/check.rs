@@ -43,7 +43,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
         &[("ledger", HandlerKind::Ledger), ("log", HandlerKind::Log), ("none", HandlerKind::None)],
     );
     let timeout = reader.time("handler.timeout");
-    let ledger = reader.text("ledger.url", |text| text.parse::<Location>().map_err(|error| error.to_string()));
+    let ledger = ledger(reader);
     let event = with_event_id(reader, event);
     let rules = rules(reader);
     let admin = reader.text("admin.listen", |text| {
@@ -90,10 +90,7 @@ fn redis(reader: &mut Reader) -> Option<Address> {
         Address::parse(text, None).map_err(|_| "not the address of a Redis server".to_owned())
     };
     let address = reader.redacted("redis.url", parse, |address, _| address.to_string());
-    let password = reader.text("redis.password_file", |text| match text {
-        "" => Ok(None),
-        path => Ok(Some(password_in(Path::new(path))?)),
-    });
+    let password = reader.text("redis.password_file", password_file);
     let (address, Some(password)) = (address?, password?) else {
         return Address::parse(&url, None).ok();
     };
@@ -236,6 +233,33 @@ fn retry(reader: &mut Reader) -> Option<RetryPolicy> {
         delay_min: delay_min?,
         delay_max: delay_max?,
     })
+}
+
+fn ledger(reader: &mut Reader) -> Option<Location> {
+    let parse = |text: &str| text.parse::<Location>().map_err(|error| error.to_string());
+    let location = reader.redacted("ledger.url", parse, |location, _| location.to_string());
+    let password = reader.text("ledger.password_file", password_file);
+    let location = location?;
+    let Some(password) = password? else { return Some(location) };
+    let problem = match &location {
+        Location::Postgres(address) if !address.has_password() => {
+            return Some(Location::Postgres(Box::new(address.as_ref().clone().with_password(&password))));
+        }
+        Location::Postgres(_) => "there is a password in ledger.url as well",
+        Location::Sqlite(_) => "the ledger is an SQLite file, which has no password",
+    };
+    reader.conflict(
+        "ledger.password_file",
+        "ledger.url",
+        problem.to_owned(),
+        "one password, and one for Postgres only",
+    );
+    None
+}
+
+/// The password in a file; none where no file is named.
+fn password_file(path: &str) -> Result<Option<SecretString>, String> {
+    if path.is_empty() { Ok(None) } else { password_in(Path::new(path)).map(Some) }
 }
 
 fn log(reader: &mut Reader) -> Option<logging::Options> {

@@ -238,10 +238,19 @@ pub const KEYS: &[Key] = &[
     key("handler.timeout", time_ms(10, 24 * HOUR), "\"30s\"", "A call of the handler that takes longer has failed."),
     key(
         "ledger.url",
-        Kind::Text("sqlite:<path of a file>, such as sqlite:orderd.db or sqlite:/var/lib/orderd/orderd.db"),
+        Kind::Text(
+            "sqlite:<path of a file>, such as sqlite:orderd.db, or postgres://[user[:password]@]host[:port]/database",
+        ),
         "\"sqlite:orderd.db\"",
-        "Where the orders and their history are kept. A relative path starts at the working directory. Workers on one host\n\
-         may share the file.",
+        "Where the orders and their history are kept: in an SQLite file, which workers on one host may share, or in Postgres,\n\
+         which workers on any host may share. A relative path starts at the working directory.",
+    ),
+    key(
+        "ledger.password_file",
+        Kind::Text("the path of a readable file with the password and nothing else, or \"\" for none"),
+        "\"\"",
+        "A file that holds the password for Postgres, so that it stands in no configuration and on no command line.\n\
+         A line break at its end does not count. Empty: no file.",
     ),
     key(
         "ledger.event_id_field",

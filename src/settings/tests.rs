@@ -225,7 +225,9 @@ fn values_out_of_their_range_are_refused() {
         "retry.max_crashes = 2",
         "admin.listen = \"localhost\"",
         "admin.listen = \"127.0.0.1\"",
-        "ledger.url = \"postgres://db/orders\"",
+        "ledger.url = \"mysql://db/orders\"",
+        "ledger.url = \"postgres://db/orders?sslmode=require\"",
+        "ledger.password_file = \"/does/not/exist\"",
         "redis.url = \"http://localhost\"",
         "log.level = \"\"",
         "log.level = \"orderd=inof\"",
@@ -344,13 +346,39 @@ fn no_secret_is_ever_shown() {
         "redis.url = \"redis://:canary@localhost\" canary",
         "redis.url = [\"redis://:canary@localhost\"]",
         "redis.password = \"canary\"",
-        "ledger.url = \"postgres://app:canary@db/orders\"",
+        "ledger.url = \"mysql://app:canary@db/orders\"",
+        "ledger.url = \"postgres://app:can@ary@db/canary\"",
+        "ledger.url = \"postgres://app:canary@db/orders?sslmode=require\"",
+        "ledger.url = \"postgres://app:canary@db:port/orders\"",
         "redis = \"canary\"",
     ] {
         let errors = load(&file(text).sources).unwrap_err();
         texts.push(format!("{errors} {errors:?}"));
     }
     texts.push(load(&file("").variable("ORDERD__REDIS__PASSWORD", "canary").sources).unwrap_err().to_string());
+    for text in texts {
+        assert!(!text.contains("canary"), "{text}");
+    }
+}
+
+#[test]
+fn no_password_of_the_ledger_is_ever_shown() {
+    let mut texts = Vec::new();
+    let postgres = file("instance = \"web-1\"\nledger.url = \"postgres://app:canary@db/orders\"\n");
+    assert!(effective(&postgres.settings()).contains("postgres://app:[redacted]@db/orders"));
+    texts.push(format!("{:?} {}", postgres.settings(), effective(&postgres.settings())));
+    let path = postgres.folder.path().join("password");
+    std::fs::write(&path, "canary").unwrap();
+    let both = postgres.flag("ledger.password_file", path.to_str().unwrap());
+    assert!(both.mistakes()[0].starts_with("ledger.password_file: there is a password in ledger.url as well"));
+    texts.push(load(&both.sources).unwrap_err().to_string());
+    let by_file = both.flag("ledger.url", "postgres://app@db/orders");
+    let Location::Postgres(address) = by_file.settings().ledger else { panic!("not Postgres") };
+    assert!(address.has_password());
+    texts.push(format!("{:?} {}", by_file.settings(), effective(&by_file.settings())));
+    let no_use = by_file.flag("ledger.url", "sqlite:orderd.db");
+    assert!(no_use.mistakes()[0].starts_with("ledger.password_file: the ledger is an SQLite file"));
+    texts.push(load(&no_use.sources).unwrap_err().to_string());
     for text in texts {
         assert!(!text.contains("canary"), "{text}");
     }

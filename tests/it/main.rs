@@ -19,6 +19,7 @@ mod ledger_life;
 mod names;
 mod order;
 mod outage;
+mod postgres;
 mod reaper;
 mod recovery;
 mod refusals;

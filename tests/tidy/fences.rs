@@ -29,7 +29,7 @@ const FENCES: &[Fence] = &[
         why: "only broker speaks Redis, so that replies and errors are understood in one place",
     },
     Fence {
-        crates: &["rusqlite"],
+        crates: &["rusqlite", "tokio_postgres"],
         words: &[],
         around: "src/",
         open: &["src/ledger/"],
@@ -153,6 +153,7 @@ mod tests {
             ("src/task/lane.rs", "use redis::Value;"),
             ("src/task/lane.rs", "fn f(c: &redis::Client) {}"),
             ("src/cli/orders.rs", "use rusqlite::Connection;"),
+            ("src/cli/orders.rs", "use tokio_postgres::Client;"),
             ("src/task/lane.rs", "metrics::counter!(x);"),
             ("src/task/lane.rs", "tokio::spawn(f());"),
             ("src/task/lane.rs", "let set = tokio::task::JoinSet::new();"),

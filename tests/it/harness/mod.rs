@@ -20,6 +20,8 @@ use tempfile::TempDir;
 pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod embedded;
+pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod servers;
 
 pub(crate) use daemon::Daemon;

@@ -1,0 +1,174 @@
+//! Reading the ledger, beside the writers and without holding them up.
+//!
+//! Owns: the queries behind `orderd orders` and the counts.
+//! Never: a change to the database.
+
+use std::fmt;
+use std::future::Future;
+
+use tokio::runtime::Runtime;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row};
+
+use super::address::Address;
+use super::error::PostgresError;
+use super::link::{self, Link};
+use super::own_runtime;
+use super::row::{self, ORDER_COLUMNS, Odd};
+use crate::domain::event::Action;
+use crate::domain::id::{OrderId, StreamKey, UserId};
+use crate::domain::order::State;
+use crate::ledger::error::LedgerError;
+use crate::ledger::report::{Counts, HistoryRow, OrderFilter, OrderRow};
+use crate::ledger::sqlite::probe::Standing;
+
+/// A connection that only reads. Its calls block.
+pub struct PostgresReader {
+    at: Address,
+    runtime: Runtime,
+    link: Link,
+}
+
+/// Why a query has no answer.
+enum Unread {
+    /// The server did not answer it.
+    Query(Error),
+    /// Its answer holds what orderd does not write.
+    Odd(Odd),
+}
+
+/// Looks at the place of a ledger and changes nothing. An error is what would keep a worker from using it, as far as a look shows
+/// that: whether a schema may be made there is found out by making it.
+pub fn look(at: &Address) -> Result<Standing, LedgerError> {
+    let opened = own_runtime()?.block_on(async {
+        Link::for_reading(at).await.map(Link::close)?.await;
+        Ok(())
+    });
+    match opened {
+        Ok(()) => Ok(Standing::Ledger),
+        Err(PostgresError::Missing { .. }) => Ok(Standing::Nothing),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl PostgresReader {
+    /// Opens the ledger at `at`, which has to be there.
+    pub fn open_read_only(at: &Address) -> Result<Self, LedgerError> {
+        let runtime = own_runtime()?;
+        let link = runtime.block_on(Link::for_reading(at))?;
+        Ok(Self { at: at.clone(), runtime, link })
+    }
+
+    /// The orders that `filter` asks for, by their ids.
+    pub fn orders(&self, filter: &OrderFilter) -> Result<Vec<OrderRow>, LedgerError> {
+        self.read(self.list(filter))
+    }
+
+    /// One order with its history; `None` where there is no such order.
+    pub fn order(&self, id: &OrderId) -> Result<Option<(OrderRow, Vec<HistoryRow>)>, LedgerError> {
+        self.read(self.find(id))
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Result<Counts, LedgerError> {
+        self.read(self.count())
+    }
+
+    /// All that is read sees the same moment.
+    fn read<T>(&self, queries: impl Future<Output = Result<T, Unread>>) -> Result<T, LedgerError> {
+        let answer = self.runtime.block_on(async {
+            self.link.client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let answer = queries.await;
+            self.link.client.batch_execute("ROLLBACK").await?;
+            answer
+        });
+        answer.map_err(|unread| match unread {
+            Unread::Query(error) => link::failed("read", &self.at, &error).into(),
+            Unread::Odd(odd) => {
+                PostgresError::Failed { doing: "read", at: Box::new(self.at.clone()), why: odd.to_string() }.into()
+            }
+        })
+    }
+
+    async fn list(&self, filter: &OrderFilter) -> Result<Vec<OrderRow>, Unread> {
+        let sql = select_orders()
+            + " WHERE ($1::text IS NULL OR user_id = $1) AND ($2::text IS NULL OR state = $2)
+                AND ($3::text IS NULL OR order_id > $3) ORDER BY order_id LIMIT $4";
+        let user = filter.user.as_ref().map(UserId::as_str);
+        let state = filter.state.map(State::as_str);
+        let after = filter.after.as_ref().map(OrderId::as_str);
+        let limit = i64::from(filter.limit);
+        let asked: [&(dyn ToSql + Sync); 4] = [&user, &state, &after, &limit];
+        Ok(self.link.client.query(&sql, &asked).await?.iter().map(order_row).collect::<Result<_, _>>()?)
+    }
+
+    async fn find(&self, id: &OrderId) -> Result<Option<(OrderRow, Vec<HistoryRow>)>, Unread> {
+        let sql = select_orders() + " WHERE order_id = $1";
+        let Some(order) = self.link.client.query_opt(&sql, &[&id.as_str()]).await? else {
+            return Ok(None);
+        };
+        let sql = "SELECT seq, stream, entry_id, action, amount::text, state, version, applied_at
+            FROM orderd.order_events WHERE order_id = $1 ORDER BY seq";
+        let history = self.link.client.query(sql, &[&id.as_str()]).await?;
+        Ok(Some((order_row(&order)?, history.iter().map(history_row).collect::<Result<_, _>>()?)))
+    }
+
+    async fn count(&self) -> Result<Counts, Unread> {
+        let sql = "SELECT (SELECT count(*) FROM orderd.orders), (SELECT count(*) FROM orderd.history),
+            (SELECT count(*) FROM orderd.inbox)";
+        let counts = self.link.client.query_one(sql, &[]).await?;
+        let sql = "SELECT state, count(*) FROM orderd.orders GROUP BY state";
+        let states = self.link.client.query(sql, &[]).await?;
+        let state = |row: &Row| Ok((row::parsed(row, 0, "state")?, row::whole(row, 1, "count")?));
+        Ok(Counts {
+            orders: row::whole(&counts, 0, "count")?,
+            events: row::whole(&counts, 1, "count")?,
+            inbox: row::whole(&counts, 2, "count")?,
+            by_state: states.iter().map(state).collect::<Result<_, Odd>>()?,
+        })
+    }
+}
+
+impl fmt::Debug for PostgresReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresReader({})", self.at)
+    }
+}
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Self {
+        Self::Query(error)
+    }
+}
+
+impl From<Odd> for Unread {
+    fn from(odd: Odd) -> Self {
+        Self::Odd(odd)
+    }
+}
+
+fn select_orders() -> String {
+    format!("SELECT {}, order_id, created_at, updated_at FROM orderd.orders", ORDER_COLUMNS.join(", "))
+}
+
+fn order_row(found: &Row) -> Result<OrderRow, Odd> {
+    Ok(OrderRow {
+        order: row::order(found)?,
+        id: OrderId::from(row::text(found, 6, "order_id")?),
+        created_at: row::time(found, 7, "created_at")?,
+        updated_at: row::time(found, 8, "updated_at")?,
+    })
+}
+
+fn history_row(found: &Row) -> Result<HistoryRow, Odd> {
+    Ok(HistoryRow {
+        seq: row::whole(found, 0, "seq")?,
+        stream: StreamKey::from(row::text(found, 1, "stream")?),
+        entry: row::parsed(found, 2, "entry_id")?,
+        action: Action::from(row::text(found, 3, "action")?),
+        amount: row::optional(found, 4, "amount")?,
+        state: row::parsed(found, 5, "state")?,
+        version: row::whole(found, 6, "version")?,
+        applied_at: row::time(found, 7, "applied_at")?,
+    })
+}

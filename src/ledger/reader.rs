@@ -1,0 +1,54 @@
+//! Reading a ledger, whatever stores it.
+//!
+//! Owns: the choice of the store.
+//! Never: a query; each store has its own.
+
+use super::error::LedgerError;
+use super::location::Location;
+use super::postgres::reader::PostgresReader;
+use super::report::{Counts, HistoryRow, OrderFilter, OrderRow};
+use super::sqlite::reader::SqliteReader;
+use crate::domain::id::OrderId;
+
+/// A reader of a ledger. Its calls block.
+#[derive(Debug)]
+pub enum LedgerReader {
+    /// Of one in an SQLite file.
+    Sqlite(SqliteReader),
+    /// Of one in a Postgres database.
+    Postgres(Box<PostgresReader>),
+}
+
+impl LedgerReader {
+    /// Opens the ledger at `location`, which has to be there.
+    pub fn open(location: &Location) -> Result<Self, LedgerError> {
+        match location {
+            Location::Sqlite(path) => SqliteReader::open_read_only(path).map(Self::Sqlite),
+            Location::Postgres(address) => PostgresReader::open_read_only(address).map(Box::new).map(Self::Postgres),
+        }
+    }
+
+    /// The orders that `filter` asks for, by their ids.
+    pub fn orders(&self, filter: &OrderFilter) -> Result<Vec<OrderRow>, LedgerError> {
+        match self {
+            Self::Sqlite(reader) => reader.orders(filter),
+            Self::Postgres(reader) => reader.orders(filter),
+        }
+    }
+
+    /// One order with its history; `None` where there is no such order.
+    pub fn order(&self, id: &OrderId) -> Result<Option<(OrderRow, Vec<HistoryRow>)>, LedgerError> {
+        match self {
+            Self::Sqlite(reader) => reader.order(id),
+            Self::Postgres(reader) => reader.order(id),
+        }
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Result<Counts, LedgerError> {
+        match self {
+            Self::Sqlite(reader) => reader.counts(),
+            Self::Postgres(reader) => reader.counts(),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The whole program with its ledger on Postgres.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use super::harness::postgres::{Database, Postgres};
+use super::harness::{World, wait_until};
+
+const EVENTS: &str = "SELECT count(*) FROM orderd.order_events";
+
+#[test]
+fn while_the_database_is_away_reading_pauses_and_then_everything_is_applied_once() {
+    let Some(server) = Postgres::start() else { return };
+    let database = Database::on(Arc::new(server));
+    let world = World::new();
+    database.server.stop();
+    let mut daemon = world.daemon("w", &[("ledger.url", &database.url())]);
+    world.add_many(400, 100);
+    wait_until("the outage is noticed", || daemon.get("/readyz").1.contains("cannot reach the ledger"));
+
+    database.server.start_again();
+    world.wait_until_drained();
+    assert_eq!(database.value::<i64>(EVENTS), 400);
+
+    // In the midst of work, again and again.
+    let mut expected = 400;
+    for round in 0..3 {
+        for n in 0..1000 {
+            let order = format!("r{round}-{n}");
+            world.add(&[("action", "created"), ("orderId", &order), ("amount", "1"), ("userId", "u")]);
+            if n == 500 {
+                database.server.stop();
+                database.server.start_again();
+            }
+        }
+        expected += 1000;
+    }
+    world.wait_until_drained();
+    assert_eq!(database.value::<i64>(EVENTS), expected);
+    assert_eq!(world.dead_letters().len(), 0);
+    let (status, _) = daemon.stop();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_worker_that_dies_around_the_commit_leaves_nothing_applied_twice_and_nothing_out() {
+    for place in ["before-commit", "after-commit"] {
+        let Some(database) = Database::new() else { return };
+        let world = World::new();
+        world.add_many(400, 100);
+        let mut doomed = world.doomed_daemon("w", &[("ledger.url", &database.url())], place);
+        let (status, _) = doomed.wait();
+        assert!(!status.success(), "{place}: {status}");
+        let _daemon = world.daemon("w", &[("ledger.url", &database.url())]);
+        world.wait_until_drained();
+        assert_eq!(database.value::<i64>(EVENTS), 400, "{place}");
+        assert_eq!(database.text("SELECT DISTINCT state FROM orderd.orders"), "delivered\n", "{place}");
+        assert_eq!(world.dead_letters().len(), 0, "{place}");
+    }
+}
+
+#[test]
+fn a_wrong_password_at_the_start_ends_it_with_77_and_what_else_does_not_pass_with_69() {
+    let Some(database) = Database::new() else { return };
+    let world = World::new();
+    let role = format!("d_{}", database.name);
+    database.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'right' IN ROLE locked"));
+    let wrong = database.url().replace("postgres@", &format!("{role}:canary@"));
+    let missing = database.server.url("no_such_database");
+    for (url, code, sentence) in [(&wrong, 77, "password authentication failed"), (&missing, 69, "does not exist")] {
+        let mut daemon = world.daemon("w", &[("ledger.url", url)]);
+        let (status, _) = daemon.wait();
+        assert_eq!(status.code(), Some(code), "{}", daemon.log());
+        assert!(daemon.log().contains(sentence) && !daemon.log().contains("canary"), "{}", daemon.log());
+        let orders = orders(url, &[]);
+        assert_eq!(orders.status.code(), Some(code));
+        let said = String::from_utf8_lossy(&orders.stderr).into_owned();
+        assert!(said.contains(sentence) && !said.contains("canary"), "{said}");
+    }
+}
+
+#[test]
+fn orders_on_postgres_are_listed_and_shown() {
+    let Some(database) = Database::new() else { return };
+    let world = World::new();
+    world.add_many(8, 2);
+    let _daemon = world.daemon("w", &[("ledger.url", &database.url())]);
+    world.wait_until_drained();
+    let listed = String::from_utf8(orders(&database.url(), &["--state", "delivered"]).stdout).unwrap();
+    assert!(listed.contains("order-0") && listed.contains("order-1") && listed.contains("10.50"), "{listed}");
+    let shown = String::from_utf8(orders(&database.url(), &["show", "order-1", "--json"]).stdout).unwrap();
+    assert!(shown.contains("\"paid\":\"10.50\"") && shown.contains("\"version\":4"), "{shown}");
+}
+
+fn orders(url: &str, arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
+    command.args(["--set", &format!("ledger.url={url}"), "orders"]).args(arguments).env_remove("ORDERD_CONFIG");
+    command.output().unwrap()
+}
