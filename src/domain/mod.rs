@@ -15,3 +15,4 @@ pub mod order;
 pub mod outcome;
 pub mod retry;
 pub mod trim;
+pub mod versions;

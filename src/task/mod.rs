@@ -5,6 +5,7 @@
 
 pub mod consumer;
 pub mod lane;
+pub mod listener;
 pub mod name;
 pub mod nudge;
 pub mod readiness;

@@ -115,7 +115,7 @@ const REASON: Label = Label {
         "too-large",
     ],
 };
-const CONNECTION: Label = Label { name: "connection", values: &["reader", "commands"] };
+const CONNECTION: Label = Label { name: "connection", values: &["reader", "commands", "subscriber", "publisher"] };
 const TASK: Label = Label { name: "task", values: &[] };
 const VERSION: Label = Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] };
 
