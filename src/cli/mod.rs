@@ -21,8 +21,10 @@ pub mod add;
 pub mod check;
 pub mod draft;
 pub mod exit;
+pub mod listen;
 pub mod orders;
 pub mod plausible;
+pub mod publish;
 pub mod run;
 pub mod sandbox;
 
@@ -68,6 +70,10 @@ pub enum Command {
     Add(add::Args),
     /// List the orders in the ledger, or show one with its history
     Orders(orders::Args),
+    /// Listen to channels, and print every message as it comes
+    Listen(listen::Args),
+    /// Publish a message to a channel
+    Publish(publish::Args),
     /// Check the configuration, and report everything that is wrong with it at once
     Check(Check),
 }
@@ -101,6 +107,8 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&cli),
         Command::Add(args) => add::run(&cli, args),
         Command::Orders(args) => orders::run(&cli, args),
+        Command::Listen(args) => listen::run(&cli, args),
+        Command::Publish(args) => publish::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {

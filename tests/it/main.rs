@@ -6,4 +6,5 @@ mod check;
 mod clock;
 mod harness;
 mod ledger;
+mod listen;
 mod road;
