@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
@@ -21,8 +21,6 @@ use super::reply;
 
 /// After so long without a message, the server is asked for a sign of life.
 const QUIET: Duration = Duration::from_secs(10);
-/// How long an answer to a publisher may take.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 const LISTENING: &str = "listening";
 const PUBLISHING: &str = "publishing";
 
@@ -70,6 +68,7 @@ pub struct Subscription {
 #[derive(Debug)]
 pub struct Publisher {
     connection: MultiplexedConnection,
+    gone: Arc<AtomicBool>,
 }
 
 struct Queued {
@@ -145,9 +144,20 @@ impl Subscription {
 impl Publisher {
     /// Connects, and makes sure that this is the primary: a replica takes a message without an error, and few or none hear it.
     pub async fn open(connector: &Connector) -> Result<Self, BrokerError> {
-        let mut publisher = Self { connection: connector.open("publisher", Some(RESPONSE_TIMEOUT)).await?.connection };
+        let gone = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&gone);
+        let heard = move |push: PushInfo| -> Result<(), Infallible> {
+            noted.fetch_or(push.kind == PushKind::Disconnection, Ordering::AcqRel);
+            Ok(())
+        };
+        let mut publisher = Self { connection: connector.open_for_pushes("publisher", heard).await?.connection, gone };
         publisher.make_sure_of_primary().await?;
         Ok(publisher)
+    }
+
+    /// Whether the connection is known to be gone: what would be published over it would be lost.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     /// Publishes messages, each a channel and a text, in one go. Returns how many subscribers were given each of them.

@@ -11,8 +11,10 @@ pub mod id;
 mod json;
 pub mod lanes;
 
+pub mod notice;
 pub mod order;
 pub mod outcome;
 pub mod retry;
+pub mod template;
 pub mod trim;
 pub mod versions;

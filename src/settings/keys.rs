@@ -37,6 +37,8 @@ pub enum Kind {
     },
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Switch,
     /// Text of this form.
     Text(&'static str),
 }
@@ -65,6 +67,7 @@ impl Key {
                 format!("a time with its unit, such as \"1m 30s\", from {} to {}", time_text(min), time_text(max))
             }
             Kind::Choice(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" | "),
+            Kind::Switch => "true | false".to_owned(),
             Kind::Text(form) => form.to_owned(),
         }
     }
@@ -227,6 +230,25 @@ pub const KEYS: &[Key] = &[
         "\"sqlite:orderd.db\"",
         "Where the orders and their history are kept. A relative path starts at the working directory. Workers on one host\n\
          may share the file.",
+    ),
+    key(
+        "notify.enabled",
+        Kind::Switch,
+        "false",
+        "Whether to publish a message (Redis PUBLISH) for each event, once its effect is in place and it is acknowledged.\n\
+         It is for people who watch: nobody waits for it, none is sent twice, and some may be lost.",
+    ),
+    key(
+        "notify.channel",
+        Kind::Text("text with places to fill in: {userId}, {orderId}, {action}, {state}"),
+        "\"notifications:user:{userId}\"",
+        "The channel.",
+    ),
+    key(
+        "notify.type",
+        Kind::Text("text with places to fill in: {userId}, {orderId}, {action}, {state}"),
+        "\"order.{action}\"",
+        "What stands in the message as its type.",
     ),
     key(
         "admin.listen",

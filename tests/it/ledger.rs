@@ -92,7 +92,7 @@ fn apply(ledger: &impl Ledger, events: impl Into<Vec<Work>>) -> Vec<Outcome> {
 /// One letter for each outcome: applied, duplicate, transient, permanent, unavailable, not reached.
 fn letters(outcomes: &[Outcome]) -> String {
     let letter = |outcome: &Outcome| match outcome {
-        Outcome::Applied => 'A',
+        Outcome::Applied | Outcome::AppliedTo(_) => 'A',
         Outcome::Duplicate => 'D',
         Outcome::NotReached => 'N',
         Outcome::Failed(failure) => match failure.class() {

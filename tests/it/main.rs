@@ -7,4 +7,5 @@ mod clock;
 mod harness;
 mod ledger;
 mod listen;
+mod notify;
 mod road;

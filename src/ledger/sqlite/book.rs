@@ -14,7 +14,7 @@ use crate::domain::batch::{Source, Work};
 use crate::domain::event::OrderEvent;
 use crate::domain::id::OrderId;
 use crate::domain::order::{self, Order};
-use crate::domain::outcome::{Failure, Outcome};
+use crate::domain::outcome::{Effect, Failure, Outcome};
 
 /// The statements of the hot path, prepared once, and what is known between two transactions.
 pub(super) struct Book<'c> {
@@ -65,8 +65,8 @@ impl<'c> Book<'c> {
         })
     }
 
-    /// Enters the events of one batch, at the time `now` in milliseconds. An error is the transaction's: nothing of it counts.
-    pub(super) fn enter(&mut self, batch: &[Work], now: i64) -> Result<Vec<Outcome>> {
+    /// Enters the events of one batch, at the time `now` in milliseconds, and with `effects` says where their orders stand. An error is the transaction's: nothing of it counts.
+    pub(super) fn enter(&mut self, batch: &[Work], effects: bool, now: i64) -> Result<Vec<Outcome>> {
         let mut failed: HashSet<&OrderId> = HashSet::new();
         let mut outcomes = Vec::with_capacity(batch.len());
         for work in batch {
@@ -74,7 +74,7 @@ impl<'c> Book<'c> {
                 outcomes.push(Outcome::NotReached);
                 continue;
             }
-            let outcome = self.enter_one(work, now)?;
+            let outcome = self.enter_one(work, effects, now)?;
             if matches!(outcome, Outcome::Failed(_)) {
                 failed.insert(&work.event.order);
             }
@@ -88,7 +88,7 @@ impl<'c> Book<'c> {
         self.sources.known.clear();
     }
 
-    fn enter_one(&mut self, work: &Work, now: i64) -> Result<Outcome> {
+    fn enter_one(&mut self, work: &Work, effects: bool, now: i64) -> Result<Outcome> {
         let id = work.event.id();
         let key = (self.sources.number(&work.context.source)?, stored(id.ms), stored(id.seq));
         if self.note.execute(key)? == 0 {
@@ -97,7 +97,7 @@ impl<'c> Book<'c> {
         match self.advance(&work.event, now)? {
             Ok(after) => {
                 self.append(key, &work.event, &after, now)?;
-                Ok(Outcome::Applied)
+                Ok(if effects { Outcome::AppliedTo(Box::new(effect(after.order, now))) } else { Outcome::Applied })
             }
             Err(failure) => {
                 self.strike.execute(key)?;
@@ -172,6 +172,10 @@ impl<'c> Book<'c> {
         ))?;
         Ok(())
     }
+}
+
+fn effect(Order { user, state, version, .. }: Order, now: i64) -> Effect {
+    Effect { user, state, version, at_ms: u64::try_from(now).unwrap_or_default() }
 }
 
 fn numbered(row: &Row<'_>) -> Result<Numbered> {

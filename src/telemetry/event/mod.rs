@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 mod failure;
+mod live;
 mod process;
 mod recovery;
 mod road;
@@ -16,6 +17,7 @@ mod server;
 mod trim;
 
 pub use failure::{DeadLettered, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut};
+pub use live::{NotificationsDropped, NotificationsFailed, NotificationsSent, NotifierBack};
 pub use process::{Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, Stopped, TaskFailed, TaskStarted};
 pub use recovery::{ConsumersRemoved, EntriesLost, EntriesReclaimed, HandedBack, LeaseLost, LeasesRenewed};
 pub use road::{AckMissed, BatchHandled, DeliveryDropped, EntriesRead, EventsSettled, Source};
