@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod keys;
 pub mod name;
 pub mod publish;
+pub mod pubsub;
 pub mod read;
 mod reply;
 pub mod rights;
