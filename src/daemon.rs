@@ -32,6 +32,7 @@ use crate::supervisor::shutdown::Shutdown;
 use crate::supervisor::systemd;
 use crate::supervisor::{GaveUp, Supervisor, TaskError};
 use crate::task::lane::{self, Gate};
+use crate::task::notifier::{Notifier, Outbox};
 use crate::task::nudge::Nudge;
 use crate::task::readiness::Sources;
 use crate::task::trimmer::Trimmer;
@@ -90,7 +91,10 @@ impl Daemon {
         let handler: Arc<dyn Handler> = match (settings.handler, &settings.ledger) {
             (HandlerKind::Ledger, Location::Sqlite(path)) => {
                 let parts = ledger::Parts { rules: settings.rules.clone(), telemetry: telemetry.clone() };
-                Arc::new(RecordHandler::new(Arc::new(SqliteLedger::open(path, parts)?)))
+                let ledger = SqliteLedger::open(path, parts)?;
+                // Only who is told of an order wants to know where it stands.
+                let ledger = if settings.notify.enabled { ledger.telling_effects() } else { ledger };
+                Arc::new(RecordHandler::new(Arc::new(ledger)))
             }
             (HandlerKind::Ledger, Location::Postgres(address)) => {
                 let parts = ledger::Parts { rules: settings.rules.clone(), telemetry: telemetry.clone() };
@@ -195,7 +199,8 @@ impl Daemon {
 
     fn start(&self, shutdown: &Shutdown, settled: Nudge) -> Supervisor {
         let mut tasks = Supervisor::new(shutdown.clone(), self.telemetry.clone());
-        let road = self.road(settled.clone(), shutdown);
+        let outbox = self.notifier(&mut tasks, shutdown);
+        let road = self.road(settled.clone(), outbox, shutdown);
         tasks.spawn("road", move || road::run(road.clone()));
 
         let (handler, stop) = (Arc::clone(&self.handler), shutdown.clone());
@@ -223,7 +228,23 @@ impl Daemon {
         tasks
     }
 
-    fn road(&self, settled: Nudge, shutdown: &Shutdown) -> road::Parts {
+    /// Starts the notifier, if there is to be one. It ends when the lanes have, and with them every copy of the outbox.
+    fn notifier(&self, tasks: &mut Supervisor, shutdown: &Shutdown) -> Outbox {
+        if !self.settings.notify.enabled {
+            return Outbox::closed();
+        }
+        let form = self.settings.notify.form.clone();
+        let (outbox, notices) = Outbox::open(self.telemetry.clone());
+        let (heartbeats, telemetry) = (Arc::clone(&self.heartbeats), self.telemetry.clone());
+        let (connector, stop) = (Arc::clone(self.broker.connector()), shutdown.clone());
+        tasks.spawn("notifier", move || {
+            let notifier = Notifier::new(form.clone(), Arc::clone(&connector), telemetry.clone());
+            notifier.run(notices.clone(), stop.clone(), heartbeats.register("notifier", SILENCE))
+        });
+        outbox
+    }
+
+    fn road(&self, settled: Nudge, outbox: Outbox, shutdown: &Shutdown) -> road::Parts {
         let settings = &self.settings;
         road::Parts {
             instance: settings.instance.clone(),
@@ -239,6 +260,7 @@ impl Daemon {
                 broker: Arc::clone(&self.broker),
                 gate: self.gate.clone(),
                 settled,
+                outbox,
                 telemetry: self.telemetry.clone(),
             },
             trouble: Arc::clone(&self.trouble),

@@ -101,7 +101,7 @@ mod dead_letters {
 
 mod acl {
     use orderd::broker::keys::Keys;
-    use orderd::broker::rights::{WORKER, producer_rules, worker_rules};
+    use orderd::broker::rights::{NOTIFIER, WORKER, notifier_rules, producer_rules, worker_rules};
 
     use super::document;
 
@@ -119,6 +119,8 @@ mod acl {
             line("orders-producer", &producer_rules(&keys)),
         ];
         assert_eq!(documented, expected);
+        let besides: Vec<&str> = text.lines().filter(|line| line.starts_with('&')).collect();
+        assert_eq!(besides, [notifier_rules("notifications:user:*").join(" ")]);
     }
 
     #[test]
@@ -127,6 +129,7 @@ mod acl {
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
         let expected: Vec<String> = WORKER
             .iter()
+            .chain(NOTIFIER)
             .map(|right| {
                 let needed = if right.essential { "yes" } else { "no" };
                 format!("| `{}` | {} | {needed} |", right.command.replace('|', "\\|"), right.why)

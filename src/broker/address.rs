@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 
 /// The address of a Redis server and the credentials for it.
@@ -48,6 +48,13 @@ impl Address {
         self.info
             .clone()
             .set_redis_settings(RedisConnectionInfo::default().set_lib_name("orderd", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// The same with the credentials, for a connection on which the server may speak without being asked.
+    pub(super) fn with_credentials_and_pushes(&self) -> ConnectionInfo {
+        let settings = self.info.redis_settings().clone();
+        let settings = settings.set_lib_name("orderd", env!("CARGO_PKG_VERSION")).set_protocol(ProtocolVersion::RESP3);
+        self.info.clone().set_redis_settings(settings)
     }
 
     /// The commands that a new connection has to begin with.

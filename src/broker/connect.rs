@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ScriptInvocation, Value};
 use tokio::sync::{Mutex, watch};
@@ -79,12 +79,7 @@ pub(super) struct Opened {
 impl Connector {
     /// A connector to `address`. Its connections show as `orderd:<instance>:<role>` in `CLIENT LIST`.
     pub fn new(address: Address, instance: &str, telemetry: Telemetry) -> Result<Self, BrokerError> {
-        let keepalive = TcpKeepalive::new()
-            .with_time(Duration::from_secs(15))
-            .with_interval(Duration::from_secs(5))
-            .with_retries(3);
-        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(USER_TIMEOUT);
-        let client = redis::Client::open(address.without_credentials().set_tcp_settings(tcp))
+        let client = redis::Client::open(address.without_credentials().set_tcp_settings(tcp_settings()))
             .map_err(|error| BrokerError::new("reading the address", &error))?;
         let (availability, _) = watch::channel(Availability::Unknown);
         // A space would end the name.
@@ -109,10 +104,24 @@ impl Connector {
         role: &'static str,
         response_timeout: Option<Duration>,
     ) -> Result<Opened, BrokerError> {
+        self.opening(self.open_untimed(role, response_timeout)).await
+    }
+
+    /// Opens a connection on which the server speaks without being asked. What it says goes to `heard`, which must not block: the
+    /// socket is not read meanwhile.
+    pub(super) async fn open_for_pushes(
+        &self,
+        role: &'static str,
+        heard: impl AsyncPushSender,
+    ) -> Result<Opened, BrokerError> {
+        self.opening(self.open_untimed_for_pushes(role, heard)).await
+    }
+
+    async fn opening(&self, open: impl Future<Output = Result<Opened, BrokerError>>) -> Result<Opened, BrokerError> {
         if let Some(error) = self.still_refused() {
             return Err(error);
         }
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.open_untimed(role, response_timeout)).await;
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, open).await;
         let mut opened = opened.unwrap_or_else(|_| Err(BrokerError::timed_out(CONNECTING)));
         if let Err(BrokerError { trouble: Trouble::Unreachable(_), .. }) = opened
             && let Some(word) = parting::word(self.address.place()).await
@@ -148,6 +157,26 @@ impl Connector {
         for command in self.address.login() {
             command.query_async::<()>(&mut connection).await.map_err(|error| failed(&error))?;
         }
+        self.introduce(connection, role).await
+    }
+
+    /// Pushes need RESP3, and the library wants to agree on that itself. With it comes the server's own word for a wrong password.
+    async fn open_untimed_for_pushes(&self, role: &str, heard: impl AsyncPushSender) -> Result<Opened, BrokerError> {
+        let failed = |error: &redis::RedisError| BrokerError::new("connecting", error);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_push_sender(heard);
+        let client = redis::Client::open(self.address.with_credentials_and_pushes().set_tcp_settings(tcp_settings()))
+            .map_err(|error| failed(&error))?;
+        let connection =
+            client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| failed(&error))?;
+        self.introduce(connection, role).await
+    }
+
+    /// Makes sure that the server works, and gives the new connection its name.
+    async fn introduce(&self, mut connection: MultiplexedConnection, role: &str) -> Result<Opened, BrokerError> {
+        let failed = |error: &redis::RedisError| BrokerError::new("connecting", error);
         // A server that is loading, or follows a primary that is gone, takes connections and says so to this one. The name is for
         // people who look. A user without the right to either works all the same.
         let named = redis::cmd("CLIENT").arg("SETNAME").arg(format!("{}:{role}", self.name)).to_owned();
@@ -194,9 +223,16 @@ impl Connector {
         });
     }
 
-    pub(super) fn reconnected(&self, connection: &'static str) {
+    /// A connection was made anew.
+    pub(crate) fn reconnected(&self, connection: &'static str) {
         self.telemetry.emit(Reconnected { connection });
     }
+}
+
+fn tcp_settings() -> TcpSettings {
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(USER_TIMEOUT)
 }
 
 /// The connection that all short commands share. It is opened when it is needed, and again after it broke.

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod name;
 mod parting;
 pub mod publish;
+pub mod pubsub;
 pub mod read;
 mod reply;
 pub mod rights;

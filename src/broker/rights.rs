@@ -45,7 +45,7 @@ pub enum Rights {
 pub struct Missing {
     /// The right.
     pub right: Right,
-    /// The keys that the command would touch in this call; none for a command without keys.
+    /// The keys and channels that the command would touch in this call; none for a command without any.
     pub keys: Vec<String>,
 }
 
@@ -101,6 +101,12 @@ pub const WORKER: &[Right] = &[
     useful("client|setinfo", "the version of orderd in CLIENT LIST", &[&["SETINFO", "LIB-NAME", "orderd"]]),
 ];
 
+/// The commands that a worker sends besides, where it tells what it has settled.
+pub const NOTIFIER: &[Right] = &[
+    useful("publish", "live notifications", &[&["<channel>", "m"]]),
+    useful("role", "whether notifications still go to the primary", &[&[]]),
+];
+
 /// The ACL rules of a user for workers, least privilege. With `selectors` (Redis 7.0 and later, Valkey) adding is allowed to the dead
 /// letters alone; without, the user could add to the stream, too.
 pub fn worker_rules(keys: &Keys, selectors: bool) -> Vec<String> {
@@ -114,6 +120,13 @@ pub fn worker_rules(keys: &Keys, selectors: bool) -> Vec<String> {
     rules
 }
 
+/// The ACL rules that a worker needs besides to publish to the channels that `pattern` matches.
+pub fn notifier_rules(pattern: &str) -> Vec<String> {
+    let mut rules = vec![format!("&{pattern}")];
+    rules.extend(NOTIFIER.iter().map(allow));
+    rules
+}
+
 /// The ACL rules of a user that only adds events.
 pub fn producer_rules(keys: &Keys) -> Vec<String> {
     let key = format!("~{}", literally(keys.stream.as_str()));
@@ -123,20 +136,21 @@ pub fn producer_rules(keys: &Keys) -> Vec<String> {
 }
 
 impl Broker {
-    /// Asks which rights the login lacks.
-    pub async fn rights(&self) -> Result<Rights, BrokerError> {
+    /// Asks which rights the login lacks, also those of the notifier where it publishes to channels such as `channel`.
+    pub async fn rights(&self, channel: Option<&str>) -> Result<Rights, BrokerError> {
         const OPERATION: &str = "asking for the rights of the login";
         let user = match self.commands.query::<String>(OPERATION, redis::cmd("ACL").arg("WHOAMI")).await {
             Ok(user) => user,
             Err(error) => return unknown(error, "the server has no ACL WHOAMI", "the login may not use ACL WHOAMI"),
         };
         let mut missing = Vec::new();
-        for right in WORKER {
+        let notifier: &[Right] = if channel.is_some() { NOTIFIER } else { &[] };
+        for right in WORKER.iter().chain(notifier) {
             for call in right.calls {
-                let question = dry_run(&user, right.command, call, &self.keys);
+                let question = dry_run(&user, right.command, call, &self.keys, channel);
                 match self.commands.query::<Value>(OPERATION, &question).await {
                     Ok(Value::Okay) => {}
-                    Ok(_) => missing.push(Missing { right: *right, keys: keys_of(call, &self.keys) }),
+                    Ok(_) => missing.push(Missing { right: *right, keys: keys_of(call, &self.keys, channel) }),
                     // The server does not know this command, so a worker never gets to use it either.
                     Err(BrokerError { trouble: Trouble::Refused(_), .. }) if !right.essential => {}
                     Err(error) => {
@@ -158,39 +172,40 @@ fn unknown(error: BrokerError, refused: &'static str, denied: &'static str) -> R
     }
 }
 
-fn dry_run(user: &str, command: &str, call: &[&str], keys: &Keys) -> Cmd {
+fn dry_run(user: &str, command: &str, call: &[&str], keys: &Keys, channel: Option<&str>) -> Cmd {
     let mut question = redis::cmd("ACL");
     question.arg("DRYRUN").arg(user);
     // A subcommand is the first word of its call.
     question.arg(command.split('|').next().unwrap_or(command));
     for word in call {
-        question.arg(named(word, keys).unwrap_or_else(|| (*word).to_owned()));
+        question.arg(named(word, keys, channel).unwrap_or_else(|| (*word).to_owned()));
     }
     question
 }
 
 /// What a word in `<>` stands for.
-fn named(word: &str, keys: &Keys) -> Option<String> {
+fn named(word: &str, keys: &Keys, channel: Option<&str>) -> Option<String> {
     match word {
         "<group>" => Some(keys.group.to_string()),
-        key => key_named(key, keys),
+        key => key_named(key, keys, channel),
     }
 }
 
-fn key_named(word: &str, keys: &Keys) -> Option<String> {
+fn key_named(word: &str, keys: &Keys, channel: Option<&str>) -> Option<String> {
     match word {
         "<stream>" => Some(keys.stream.to_string()),
         "<dead>" => Some(keys.dead()),
         "<retry>" => Some(keys.retry()),
         "<watermark>" => Some(keys.watermark()),
         "<handed-back>" => Some(keys.handed_back()),
+        "<channel>" => channel.map(str::to_owned),
         "<instance>" => Some(keys.instance("name")),
         _ => None,
     }
 }
 
-fn keys_of(call: &[&str], keys: &Keys) -> Vec<String> {
-    call.iter().filter_map(|word| key_named(word, keys)).collect()
+fn keys_of(call: &[&str], keys: &Keys, channel: Option<&str>) -> Vec<String> {
+    call.iter().filter_map(|word| key_named(word, keys, channel)).collect()
 }
 
 fn allow(right: &Right) -> String {
@@ -242,9 +257,10 @@ mod tests {
         for command in ["auth", "select", "hello", "info", "xdel"] {
             assert!(sent_by_us.remove(command), "{command}");
         }
-        let table: BTreeSet<String> = WORKER.iter().map(|right| right.command.to_owned()).collect();
+        let rights = || WORKER.iter().chain(NOTIFIER);
+        let table: BTreeSet<String> = rights().map(|right| right.command.to_owned()).collect();
         assert_eq!(sent_by_us, table);
-        assert_eq!(table.len(), WORKER.len(), "a command stands in the table once");
+        assert_eq!(table.len(), rights().count(), "a command stands in the table once");
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub struct Settled {
     pub missed: usize,
 }
 
+/// Something that may be told or done only once the entries it belongs to are settled. Nothing but [`Broker::ack_then`] makes one.
+#[derive(Debug)]
+pub struct Receipt<T>(T);
+
 /// Why an entry becomes a dead letter, and what is known of its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obituary {
@@ -91,6 +95,18 @@ impl Broker {
             }
         }
         Ok(settled)
+    }
+
+    /// The same, with something that must wait for it: it comes back as a receipt once all of `batch` is acknowledged.
+    pub async fn ack_then<T>(
+        &self,
+        batch: Vec<Delivery>,
+        then: T,
+    ) -> Result<(Settled, Receipt<T>), Unsettled<(Vec<Delivery>, T)>> {
+        match self.ack(batch).await {
+            Ok(settled) => Ok((settled, Receipt(then))),
+            Err(Unsettled { what, error }) => Err(Unsettled { what: (what, then), error }),
+        }
     }
 
     /// Acknowledges entries that are gone from the stream: there is nothing left to handle.
@@ -201,6 +217,13 @@ impl Broker {
         ];
         let facts = FACTS.iter().zip(facts).map(|(name, value)| (name.as_bytes().to_vec(), value.into_bytes()));
         entry.fields.iter().cloned().chain(facts).collect()
+    }
+}
+
+impl<T> Receipt<T> {
+    /// What may be told or done now.
+    pub fn into_inner(self) -> T {
+        self.0
     }
 }
 

@@ -27,8 +27,10 @@ pub mod draft;
 pub mod exit;
 mod findings;
 pub mod health;
+pub mod listen;
 pub mod orders;
 pub mod plausible;
+pub mod publish;
 pub mod run;
 pub mod sandbox;
 pub mod status;
@@ -87,6 +89,10 @@ pub enum Command {
     Trim(trim::Args),
     /// See it at work: a private Redis, some thousand events, and what became of them
     Demo(demo::Args),
+    /// Listen to channels, and print every message as it comes
+    Listen(listen::Args),
+    /// Publish a message to a channel
+    Publish(publish::Args),
     /// Check the configuration, Redis and the ledger, and report everything that is wrong at once
     Check(Check),
 }
@@ -132,6 +138,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&cli, args),
         Command::Trim(args) => trim::run(&cli, args),
         Command::Demo(args) => demo::run(&cli, args),
+        Command::Listen(args) => listen::run(&cli, args),
+        Command::Publish(args) => publish::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {

@@ -62,6 +62,16 @@ async fn serve(settings: Settings) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// Completes at the first SIGTERM or SIGINT; a second one ends the process on the spot. For commands that run until they are told to
+/// stop. Counts from the call on, inside of a runtime.
+pub(super) fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let mut signals = StopSignals::new()?;
+    end_at_second_signal()?;
+    Ok(async move {
+        signals.next().await;
+    })
+}
+
 /// The first signal sets a flag, and with the flag set the next one ends the process, even if the runtime is stuck. In this order: the
 /// first signal must not find the flag set by itself.
 fn end_at_second_signal() -> io::Result<()> {

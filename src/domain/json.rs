@@ -1,6 +1,6 @@
-//! The fields of a JSON object, as an entry would carry them.
+//! JSON: the fields of an object, as an entry would carry them, and a text in quotes.
 //!
-//! Owns: reading one flat object without losing a digit of a number or a repeated name.
+//! Owns: reading one flat object without losing a digit of a number or a repeated name; what has to be escaped in a text.
 //! Never: a JSON library's own map, which keeps the last of two equal names, or its floats.
 
 use std::fmt;
@@ -19,6 +19,12 @@ pub(crate) struct NotAnObject;
 pub(crate) fn object_fields(text: &[u8]) -> Result<Vec<Field>, NotAnObject> {
     let Fields(fields) = serde_json::from_slice(text).map_err(|_| NotAnObject)?;
     Ok(fields)
+}
+
+/// Appends `text` in quotes.
+pub(crate) fn push_text(to: &mut String, text: &str) {
+    // A text can always be written.
+    to.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
 struct Fields(Vec<Field>);

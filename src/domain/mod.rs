@@ -12,8 +12,11 @@ pub mod inbox;
 mod json;
 pub mod lanes;
 
+pub mod notice;
 pub mod order;
 pub mod outcome;
 pub mod replay;
 pub mod retry;
+pub mod template;
 pub mod trim;
+pub mod versions;

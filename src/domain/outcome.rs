@@ -5,17 +5,37 @@
 
 use std::time::Duration;
 
+use super::id::UserId;
+use super::order::State;
+
 /// What came of handling one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The effect is in place and durable.
     Applied,
+    /// The same, from a handler that was asked to say where the order stands now.
+    AppliedTo(Box<Effect>),
+    /// It has no effect and is to have none: it is acknowledged, and nobody is told of it.
+    Ignored,
     /// The effect was in place already: this event had been handled before.
     Duplicate,
     /// The effect is not in place.
     Failed(Failure),
     /// Not tried, since an earlier event of the same order in the same batch failed.
     NotReached,
+}
+
+/// Where an order stands after an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// Whose order it is.
+    pub user: UserId,
+    /// Its state.
+    pub state: State,
+    /// How many events have been applied to it.
+    pub version: u64,
+    /// When this one was applied, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
 }
 
 /// Why an event has no effect yet. There is no way to make one without saying its class.

@@ -30,7 +30,7 @@ pub struct Parts {
 /// Applies events, each of them once however often it comes.
 pub trait Ledger: Send + Sync + 'static {
     /// Applies the events of `batch` in order, under the contract of [`Handler::handle`](crate::handler::Handler::handle):
-    /// `Applied` and `Duplicate` mean committed and durable.
+    /// `Applied`, `AppliedTo` and `Duplicate` mean committed and durable.
     fn apply(&self, batch: Batch) -> Pin<Box<dyn Future<Output = Vec<Outcome>> + Send + '_>>;
 
     /// Completes, with the reason, when this ledger can never work again.

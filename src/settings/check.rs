@@ -10,14 +10,16 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::read::Reader;
-use super::{HandlerKind, Settings, StreamSettings};
+use super::{HandlerKind, NotifySettings, Settings, StreamSettings};
 use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{GroupName, StreamKey};
+use crate::domain::notice::Form;
 use crate::domain::order::steps::Steps;
 use crate::domain::order::{Rules, UnknownAction};
 use crate::domain::retry::RetryPolicy;
+use crate::domain::template::Template;
 use crate::ledger::location::Location;
 use crate::task::{consumer, lane, reaper, trimmer};
 use crate::telemetry::logging::{self, Format};
@@ -46,6 +48,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     let ledger = ledger(reader);
     let event = with_event_id(reader, event);
     let rules = rules(reader);
+    let notify = notify(reader);
     let admin = reader.text("admin.listen", |text| {
         text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
     });
@@ -63,6 +66,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
         handler: handler?,
         ledger: ledger?,
         rules: rules?,
+        notify: notify?,
         admin: admin?,
         log: log?,
         grace: grace?,
@@ -260,6 +264,18 @@ fn ledger(reader: &mut Reader) -> Option<Location> {
 /// The password in a file; none where no file is named.
 fn password_file(path: &str) -> Result<Option<SecretString>, String> {
     if path.is_empty() { Ok(None) } else { password_in(Path::new(path)).map(Some) }
+}
+
+fn notify(reader: &mut Reader) -> Option<NotifySettings> {
+    let enabled = reader.switch("notify.enabled");
+    let template = |text: &str| match text.parse::<Template>() {
+        _ if text.chars().any(char::is_control) => Err("it has control characters".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    };
+    let channel = reader.text("notify.channel", template);
+    let kind = reader.text("notify.type", template);
+    let form = Form { channel: channel?, kind: kind? };
+    Some(NotifySettings { enabled: enabled?, form })
 }
 
 fn log(reader: &mut Reader) -> Option<logging::Options> {

@@ -37,6 +37,8 @@ pub enum Kind {
     },
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Switch,
     /// Text of this form.
     Text(&'static str),
     /// Text of this form: several of `name: text`, with a `;` between them. In the file it can also be a table.
@@ -67,6 +69,7 @@ impl Key {
                 format!("a time with its unit, such as \"1m 30s\", from {} to {}", time_text(min), time_text(max))
             }
             Kind::Choice(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" | "),
+            Kind::Switch => "true | false".to_owned(),
             Kind::Text(form) | Kind::Lines(form) => form.to_owned(),
         }
     }
@@ -281,6 +284,25 @@ pub const KEYS: &[Key] = &[
         "What becomes of an event whose action does not stand in ledger.transitions. \"dead-letter\": it goes to the dead letters.\n\
          \"ignore\": it is acknowledged and leaves no trace. \"record\": it is entered into the history of its order, and changes\n\
          nothing else.",
+    ),
+    key(
+        "notify.enabled",
+        Kind::Switch,
+        "false",
+        "Whether to publish a message (Redis PUBLISH) for each event, once its effect is in place and it is acknowledged.\n\
+         It is for people who watch: nobody waits for it, none is sent twice, and some may be lost.",
+    ),
+    key(
+        "notify.channel",
+        Kind::Text("text with places to fill in: {userId}, {orderId}, {action}, {state}"),
+        "\"notifications:user:{userId}\"",
+        "The channel.",
+    ),
+    key(
+        "notify.type",
+        Kind::Text("text with places to fill in: {userId}, {orderId}, {action}, {state}"),
+        "\"order.{action}\"",
+        "What stands in the message as its type.",
     ),
     key(
         "admin.listen",

@@ -11,6 +11,7 @@ use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{GroupName, StreamKey};
+use crate::domain::notice::Form;
 use crate::domain::order::Rules;
 use crate::ledger::location::Location;
 use crate::task::{consumer, lane, reaper, trimmer};
@@ -50,6 +51,8 @@ pub struct Settings {
     pub ledger: Location,
     /// What may happen to an order there.
     pub rules: Rules,
+    /// What is told live.
+    pub notify: NotifySettings,
     /// Where the admin server listens.
     pub admin: SocketAddr,
     /// How the daemon speaks.
@@ -68,6 +71,15 @@ pub struct StreamSettings {
     pub group: GroupName,
     /// Where the group starts when it is made.
     pub start: Start,
+}
+
+/// What is told live (the `[notify]` table of the configuration).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifySettings {
+    /// Whether each settled event is told.
+    pub enabled: bool,
+    /// How a notice looks.
+    pub form: Form,
 }
 
 /// Which handler gives events their effect (`handler.kind`).

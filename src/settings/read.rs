@@ -78,6 +78,18 @@ impl Reader {
         }
     }
 
+    /// Yes or no.
+    pub(super) fn switch(&mut self, name: &str) -> Option<bool> {
+        let written = self.take(name)?;
+        match &written.kind {
+            ValueKind::Boolean(value) => {
+                self.accept(&written, value.to_string());
+                Some(*value)
+            }
+            other => self.wrong(&written, format!("{} is neither of the two", shown(other))),
+        }
+    }
+
     /// One of the words of its key; `choices` says what each stands for.
     pub(super) fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
         let written = self.take(name)?;

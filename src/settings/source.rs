@@ -173,6 +173,7 @@ impl Layer {
                 ValueKind::I64(narrowed(i128::from_str_radix(digits.as_str(), digits.radix()).unwrap_or(i128::MAX)))
             }
             DeValue::Float(_) => return self.wrong_type(key, "a number with a fraction", origin),
+            DeValue::Boolean(value) if matches!(key.kind, Kind::Switch) => ValueKind::Boolean(*value),
             DeValue::Boolean(_) => return self.wrong_type(key, "true or false", origin),
             DeValue::Datetime(_) => return self.wrong_type(key, "a date", origin),
             DeValue::Array(_) => return self.wrong_type(key, "a list", origin),
@@ -221,6 +222,7 @@ impl Layer {
         };
         let kind = match (key.kind, text.parse::<i128>()) {
             (Kind::Whole { .. }, Ok(number)) => ValueKind::I64(narrowed(number)),
+            (Kind::Switch, _) => text.parse().map_or_else(|_| ValueKind::String(text.to_owned()), ValueKind::Boolean),
             _ => ValueKind::String(text.to_owned()),
         };
         self.values.insert(name.to_owned(), Value::new(Some(&origin.to_owned()), kind));

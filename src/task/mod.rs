@@ -5,7 +5,9 @@
 
 pub mod consumer;
 pub mod lane;
+pub mod listener;
 pub mod name;
+pub mod notifier;
 pub mod nudge;
 pub mod readiness;
 pub mod reaper;

@@ -54,6 +54,11 @@ pub struct Meters {
     pub(super) group_recreated: Counter,
     pub(super) generations: Counter,
 
+    pub(super) notifications_sent: Counter,
+    pub(super) notifications_dropped: Counter,
+    pub(super) notifications_failed: Counter,
+    pub(super) notification_receivers: Counter,
+
     entries_in_hand: Gauge,
     entries_parked: Gauge,
     window_size: Gauge,
@@ -174,6 +179,10 @@ impl Meters {
             redis_outages: counter("orderd_redis_outages_total"),
             group_recreated: counter("orderd_group_recreated_total"),
             generations: counter("orderd_generations_total"),
+            notifications_sent: labelled("orderd_notifications_total", "outcome", "sent"),
+            notifications_dropped: labelled("orderd_notifications_total", "outcome", "dropped"),
+            notifications_failed: labelled("orderd_notifications_total", "outcome", "failed"),
+            notification_receivers: counter("orderd_notification_receivers_total"),
             entries_in_hand: gauge("orderd_entries_in_hand"),
             entries_parked: gauge("orderd_entries_parked"),
             window_size: gauge("orderd_window_size"),

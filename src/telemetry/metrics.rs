@@ -116,7 +116,8 @@ const REASON: Label = Label {
         "too-large",
     ],
 };
-const CONNECTION: Label = Label { name: "connection", values: &["reader", "commands"] };
+const NOTIFICATION: Label = Label { name: "outcome", values: &["sent", "dropped", "failed"] };
+const CONNECTION: Label = Label { name: "connection", values: &["reader", "commands", "subscriber", "publisher"] };
 const TASK: Label = Label { name: "task", values: &[] };
 const VERSION: Label = Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] };
 
@@ -177,6 +178,13 @@ pub const METRICS: &[Metric] = &[
     Metric::counter("orderd_group_recreated_total", "Times that the consumer group had been lost and was made anew."),
     // The ledger.
     Metric::counter("orderd_generations_total", "Times that the stream began to give out its ids again."),
+    // Live notifications.
+    Metric::counter("orderd_notifications_total", "Notifications of settled events, by what came of them.")
+        .labels(&[NOTIFICATION]),
+    Metric::counter(
+        "orderd_notification_receivers_total",
+        "Subscribers that were given a notification, summed over all notifications.",
+    ),
     // The process itself.
     Metric::counter("orderd_task_restarts_total", "Tasks that failed and were started again, by task.").labels(&[TASK]),
     Metric::gauge("orderd_build_info", "Always 1; the label says which version runs.").labels(&[VERSION]),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::event::{
     AckMissed, Backlog, BacklogUnknown, BatchHandled, ConsumersRemoved, DeadLettered, DeadLettersCut, DeliveryDropped,
     EntriesLost, EntriesRead, EntriesReclaimed, EventFailed, EventsSettled, GenerationBegan, GroupCreated, HandedBack,
-    HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut, LeaseLost, LeasesRenewed, Levels, PhaseChanged,
-    Reconnected, RedisAway, RedisBack, RedisConnected, Source, TaskFailed, TaskStarted, TrimBlocked, TrimUnblocked,
-    Trimmed,
+    HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut, LeaseLost, LeasesRenewed, Levels, NotificationsDropped,
+    NotificationsFailed, NotificationsSent, PhaseChanged, Reconnected, RedisAway, RedisBack, RedisConnected, Source,
+    TaskFailed, TaskStarted, TrimBlocked, TrimUnblocked, Trimmed,
 };
 use super::metrics::{Kind, METRICS, Metric, Unit};
 use super::{Happening, Telemetry};
@@ -110,6 +110,15 @@ fn what_happens_on_the_road_is_counted() {
     assert_eq!(after(BatchHandled { handler: "log", events: 1, took: SECOND }, "orderd_handler_calls_total"), "1");
     assert_eq!(after(AckMissed { count: 2 }, "orderd_ack_misses_total"), "2");
     assert_eq!(after(DeliveryDropped { entry: ENTRY }, "orderd_deliveries_dropped_total"), "1");
+}
+
+#[test]
+fn notifications_are_counted_by_what_came_of_them() {
+    let series = |outcome| format!("orderd_notifications_total{{outcome=\"{outcome}\"}}");
+    assert_eq!(after(NotificationsSent { count: 5, receivers: 7 }, &series("sent")), "5");
+    assert_eq!(after(NotificationsSent { count: 5, receivers: 7 }, "orderd_notification_receivers_total"), "7");
+    assert_eq!(after(NotificationsDropped { count: 3 }, &series("dropped")), "3");
+    assert_eq!(after(NotificationsFailed { count: 2, first: true, reason: "NOPERM" }, &series("failed")), "2");
 }
 
 #[test]

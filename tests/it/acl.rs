@@ -52,7 +52,11 @@ fn a_worker_with_the_documented_rights_lives_a_whole_life_and_is_refused_nothing
     for (name, options) in servers::all() {
         let world = World::with(options);
         let keys = Keys::new(STREAM.into(), GROUP.into());
-        let worker = user(&world, "worker", rights::worker_rules(&keys, name != "redis-6.2"));
+        let worker = user(
+            &world,
+            "worker",
+            [rights::worker_rules(&keys, name != "redis-6.2"), rights::notifier_rules("notifications:user:*")].concat(),
+        );
         let producer = user(&world, "producer", rights::producer_rules(&keys));
         leave_pending(&world);
         let added = world.orderd(&["add", "--count", "200", "--seed", "1", "--redis", &producer]);
@@ -70,6 +74,7 @@ fn a_worker_with_the_documented_rights_lives_a_whole_life_and_is_refused_nothing
             ("retry.delay_min", "10ms"),
             ("retry.delay_max", "10ms"),
             ("retry.max_failures", "2"),
+            ("notify.enabled", "true"),
         ];
         let mut daemon = world.daemon("w", &settings);
         world.wait_until_drained();
@@ -85,6 +90,9 @@ fn a_worker_with_the_documented_rights_lives_a_whole_life_and_is_refused_nothing
         wait_until("the event after the loss is applied", || {
             number(&world.ledger(), "SELECT count(*) FROM order_events") == 202
         });
+        wait_until("every event is told", || {
+            daemon.metric("orderd_notifications_total{outcome=\"sent\"}") == Some(202.0)
+        });
         let (status, _) = daemon.stop();
         assert!(status.success(), "{name}: {status}");
         assert_eq!(refused(&world), [], "{name}");
@@ -99,6 +107,7 @@ fn neither_user_can_do_what_it_is_not_there_for() {
     let producer = user(&world, "producer", rights::producer_rules(&keys));
     for (url, command, arguments) in [
         (&worker, "XADD", &["orders:events", "*", "action", "paid"][..]),
+        (&worker, "PUBLISH", &["notifications:user:u", "x"]),
         (&worker, "XDEL", &["orders:events", "1-1"]),
         (&worker, "GET", &["session:of-somebody"]),
         (&worker, "FLUSHALL", &[]),

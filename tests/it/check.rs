@@ -65,7 +65,7 @@ fn everything_wrong_is_reported_at_once_with_its_place_and_exit_code_78() {
 orderd: the configuration has 4 mistakes:
 
   strem: there is no such key; did you mean stream?
-      allowed: instance, and the tables [redis] [stream] [event] [consumers] [lanes] [reaper] [trimmer] [retry] [dead] [handler] [ledger] [admin] [log] [shutdown]
+      allowed: instance, and the tables [redis] [stream] [event] [consumers] [lanes] [reaper] [trimmer] [retry] [dead] [handler] [ledger] [notify] [admin] [log] [shutdown]
       where:   orderd.toml, line 4
 
   consumers.batch: 0 is out of range

@@ -40,8 +40,12 @@ fn set_user(world: &World, name: &str, rules: &[String]) {
 }
 
 fn check_as(world: &World, user: &str, password: &str) -> Ended {
+    check_as_with(world, user, password, &[])
+}
+
+fn check_as_with(world: &World, user: &str, password: &str, more: &[&str]) -> Ended {
     let url = format!("{}?user={user}&pass={password}", world.server.url());
-    world.orderd(&["check", "--redis", &url])
+    world.orderd(&[&["check", "--redis", &url], more].concat())
 }
 
 #[test]
@@ -136,6 +140,28 @@ fn missing_rights_are_named_all_at_once_with_their_keys_and_what_they_are_for() 
     assert!(!errors.iter().any(|error| error.contains("xadd") || error.contains("xreadgroup")), "{errors:#?}");
     let warnings = lines(&output, "warning", "rights");
     assert!(warnings.iter().any(|warning| warning.contains("client|unblock")), "{warnings:?}");
+}
+
+#[test]
+fn the_rights_to_notify_are_asked_for_where_there_are_notifications_and_are_no_errors() {
+    let world = World::new();
+    let keys = Keys::new(STREAM.into(), GROUP.into());
+    let mut rules = rights::worker_rules(&keys, false);
+    rules.retain(|rule| rule != "+client|setinfo");
+    rules.extend(["+acl|whoami", "+acl|dryrun", "+publish", "+role", "&elsewhere:*"].map(str::to_owned));
+    set_user(&world, "worker", &rules);
+    let notify = ["--set", "notify.enabled=true"];
+    let warnings = |more: &[&str]| {
+        let output = check_as_with(&world, "worker", "secret", more);
+        assert_eq!(output.code, 0, "{}", output.out);
+        let warnings = lines(&output, "warning", "rights");
+        warnings.into_iter().filter(|warning| warning.contains("publish")).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(&notify), ["the user worker may not use publish on notifications:user:x: live notifications"]);
+    assert_eq!(warnings(&[]), [""; 0]);
+    rules.extend(rights::notifier_rules("notifications:user:*"));
+    set_user(&world, "worker", &rules);
+    assert_eq!(warnings(&notify), [""; 0]);
 }
 
 #[test]

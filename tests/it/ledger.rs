@@ -141,10 +141,11 @@ fn apply(ledger: &impl Ledger, events: impl Into<Vec<Work>>) -> Vec<Outcome> {
     block_on(ledger.apply(Arc::new(events.into())))
 }
 
-/// One letter for each outcome: applied, duplicate, transient, permanent, unavailable, not reached.
+/// One letter for each outcome: applied, ignored, duplicate, transient, permanent, unavailable, not reached.
 fn letters(outcomes: &[Outcome]) -> String {
     let letter = |outcome: &Outcome| match outcome {
-        Outcome::Applied => 'A',
+        Outcome::Applied | Outcome::AppliedTo(_) => 'A',
+        Outcome::Ignored => 'I',
         Outcome::Duplicate => 'D',
         Outcome::NotReached => 'N',
         Outcome::Failed(failure) => match failure.class() {
@@ -313,7 +314,7 @@ mod contract {
     pub(super) fn an_unknown_action_is_refused_or_ignored_or_recorded<S: Store>() {
         for (unknown, expected, life, again) in [
             (UnknownAction::DeadLetter, "PAPA", "created paid", "PP"),
-            (UnknownAction::Ignore, "AAAA", "created paid", "AA"),
+            (UnknownAction::Ignore, "IAIA", "created paid", "II"),
             (UnknownAction::Record, "TAAA", "created gift-wrapped paid", "TD"),
         ] {
             let store = S::new();

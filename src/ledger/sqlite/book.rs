@@ -14,7 +14,7 @@ use crate::domain::batch::Work;
 use crate::domain::event::OrderEvent;
 use crate::domain::id::{EventId, OrderId};
 use crate::domain::order::{Order, Rules};
-use crate::domain::outcome::{Failure, Outcome};
+use crate::domain::outcome::{Effect, Failure, Outcome};
 
 /// The statements of the hot path, prepared once, and what is known between two transactions.
 pub(super) struct Book<'c> {
@@ -62,8 +62,9 @@ impl<'c> Book<'c> {
         })
     }
 
-    /// Enters the events of one batch, at the time `now` in milliseconds. An error is the transaction's: nothing of it counts.
-    pub(super) fn enter(&mut self, batch: &[Work], now: i64) -> Result<Vec<Outcome>> {
+    /// Enters the events of one batch, at the time `now` in milliseconds, and with `effects` says where their orders stand.
+    /// An error is the transaction's: nothing of it counts.
+    pub(super) fn enter(&mut self, batch: &[Work], effects: bool, now: i64) -> Result<Vec<Outcome>> {
         let mut failed: HashSet<&OrderId> = HashSet::new();
         let mut outcomes = Vec::with_capacity(batch.len());
         for work in batch {
@@ -71,7 +72,7 @@ impl<'c> Book<'c> {
                 outcomes.push(Outcome::NotReached);
                 continue;
             }
-            let outcome = self.enter_one(work, now)?;
+            let outcome = self.enter_one(work, effects, now)?;
             if matches!(outcome, Outcome::Failed(_)) {
                 failed.insert(&work.event.order);
             }
@@ -90,9 +91,9 @@ impl<'c> Book<'c> {
         self.inbox.take_begun()
     }
 
-    fn enter_one(&mut self, work: &Work, now: i64) -> Result<Outcome> {
+    fn enter_one(&mut self, work: &Work, effects: bool, now: i64) -> Result<Outcome> {
         if self.rules.ignores(&work.event.action) {
-            return Ok(Outcome::Applied);
+            return Ok(Outcome::Ignored);
         }
         if self.was_published(&work.event)? {
             return Ok(Outcome::Duplicate);
@@ -102,7 +103,7 @@ impl<'c> Book<'c> {
             Ok(after) => {
                 self.append(noted, &work.event, &after, now)?;
                 self.inbox.applied(noted, work)?;
-                Ok(Outcome::Applied)
+                Ok(if effects { Outcome::AppliedTo(Box::new(effect(after.order, now))) } else { Outcome::Applied })
             }
             Err(failure) => {
                 self.inbox.strike(noted)?;
@@ -184,6 +185,10 @@ impl<'c> Book<'c> {
         ))?;
         Ok(())
     }
+}
+
+fn effect(Order { user, state, version, .. }: Order, now: i64) -> Effect {
+    Effect { user, state, version, at_ms: u64::try_from(now).unwrap_or_default() }
 }
 
 fn numbered(row: &Row<'_>) -> Result<Numbered> {

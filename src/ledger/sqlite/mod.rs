@@ -38,6 +38,7 @@ pub struct SqliteLedger {
     // Both are `Some` until the ledger is closed.
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<JoinHandle<()>>,
+    effects: bool,
 }
 
 impl SqliteLedger {
@@ -49,6 +50,13 @@ impl SqliteLedger {
         let died = || LedgerError::WriterStopped { why: "it died while it opened the file".to_owned() };
         opened.recv().map_err(|_| died())??;
         Ok(ledger)
+    }
+
+    /// The same ledger, which from now on says of each event where its order stands after it: `AppliedTo` in place of `Applied`.
+    #[must_use]
+    pub fn telling_effects(mut self) -> Self {
+        self.effects = true;
+        self
     }
 
     /// Lets the writer finish what it was given, and says whether it lived to the end.
@@ -67,7 +75,7 @@ impl SqliteLedger {
         let (requests, waiting) = mpsc::channel(QUEUE);
         let thread = Builder::new().name("ledger".to_owned()).spawn(move || write(waiting));
         let writer = thread.map_err(|error| LedgerError::WriterStopped { why: error.to_string() })?;
-        Ok(Self { requests: Some(requests), writer: Some(writer) })
+        Ok(Self { requests: Some(requests), writer: Some(writer), effects: false })
     }
 
     fn finish(&mut self) -> Result<(), LedgerError> {
@@ -80,7 +88,7 @@ impl SqliteLedger {
     /// Brings `batch` to the writer and waits; `None` where there is no writer any more.
     async fn ask(&self, batch: Batch) -> Option<Vec<Outcome>> {
         let (reply, answer) = oneshot::channel();
-        self.requests.as_ref()?.send(Request { batch, reply }).await.ok()?;
+        self.requests.as_ref()?.send(Request { batch, effects: self.effects, reply }).await.ok()?;
         answer.await.ok()
     }
 }

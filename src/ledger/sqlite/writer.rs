@@ -29,6 +29,8 @@ const FULL: usize = 4096;
 pub(super) struct Request {
     /// The events.
     pub(super) batch: Batch,
+    /// Whether to say where the orders stand after them.
+    pub(super) effects: bool,
     /// The way back.
     pub(super) reply: oneshot::Sender<Vec<Outcome>>,
 }
@@ -110,7 +112,10 @@ impl<'c> Writer<'c> {
         self.contended = begun.contended;
         self.book.start();
         let now = now();
-        let answers = group.iter().map(|request| self.book.enter(&request.batch, now)).collect::<Result<_, _>>()?;
+        let answers = group
+            .iter()
+            .map(|request| self.book.enter(&request.batch, request.effects, now))
+            .collect::<Result<_, _>>()?;
         crash::point("before-commit");
         begun.transaction.commit()?;
         crash::point("after-commit");
@@ -171,7 +176,7 @@ mod tests {
 
     fn request(ids: std::ops::Range<u64>) -> (Request, oneshot::Receiver<Vec<Outcome>>) {
         let (reply, answer) = oneshot::channel();
-        (Request { batch: batch(ids), reply }, answer)
+        (Request { batch: batch(ids), effects: false, reply }, answer)
     }
 
     fn with_writer(patience: Duration, test: impl FnOnce(&mut Writer<'_>, &Path)) {

@@ -12,7 +12,8 @@ use crate::broker::error::BrokerError;
 use crate::broker::hold::Held;
 use crate::domain::id::EntryId;
 use crate::domain::lanes::Item as _;
-use crate::domain::outcome::{Failure, FailureClass, Outcome};
+use crate::domain::notice::Notice;
+use crate::domain::outcome::{Effect, Failure, FailureClass, Outcome};
 use crate::domain::retry::{RetryRecord, Verdict};
 use crate::supervisor::backoff::Backoff;
 use crate::telemetry::event::{EventFailed, HandlerAway, HandlerBack};
@@ -27,6 +28,14 @@ impl LaneTask {
         for (job, outcome) in outcomes {
             match outcome {
                 Outcome::Applied => {
+                    worked = true;
+                    self.applied(job, None);
+                }
+                Outcome::AppliedTo(effect) => {
+                    worked = true;
+                    self.applied(job, Some(&effect));
+                }
+                Outcome::Ignored => {
                     worked = true;
                     self.acks.waiting.push(job, true);
                 }
@@ -50,6 +59,13 @@ impl LaneTask {
             None if worked => self.handler_works(),
             None => {}
         }
+    }
+
+    fn applied(&mut self, job: Job, effect: Option<&Effect>) {
+        if self.parts.outbox.is_open() {
+            self.acks.waiting.notices.extend(Notice::of(&job.event, effect, epoch_ms(SystemTime::now())));
+        }
+        self.acks.waiting.push(job, true);
     }
 
     fn failed(&mut self, mut job: Job, failure: &Failure) {

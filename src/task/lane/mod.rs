@@ -19,16 +19,18 @@ use self::settle::{AckBatch, Settling};
 use crate::broker::Broker;
 use crate::broker::delivery::Delivery;
 use crate::broker::error::{BrokerError, Unsettled};
-use crate::broker::settle::{Buried, Settled};
+use crate::broker::settle::{Buried, Receipt, Settled};
 use crate::domain::batch::Source;
 use crate::domain::id::EntryId;
 use crate::domain::lanes::{Item as _, Lanes, Run};
+use crate::domain::notice::Notice;
 use crate::domain::retry::RetryPolicy;
 use crate::handler::{Handler, Limits};
 use crate::supervisor::TaskError;
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::heartbeat::Heartbeat;
 use crate::supervisor::shutdown::Shutdown;
+use crate::task::notifier::Outbox;
 use crate::task::nudge::Nudge;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::Levels;
@@ -87,6 +89,8 @@ pub struct Parts {
     pub gate: watch::Sender<Gate>,
     /// Told how many entries were settled.
     pub settled: Nudge,
+    /// Where notices of settled events go.
+    pub outbox: Outbox,
     /// Where everything that happens is told.
     pub telemetry: Telemetry,
 }
@@ -138,7 +142,7 @@ enum Step {
     /// A call of the handler came back.
     Called(u64, CallEnd),
     /// Entries were acknowledged.
-    Acked(u64, Settled, AckBatch),
+    Acked(u64, (Settled, Receipt<Vec<Notice>>), AckBatch),
     /// They could not be.
     NotAcked(u64, Unsettled<Vec<Delivery>>, AckBatch),
     /// An entry was buried.
@@ -252,7 +256,7 @@ impl LaneTask {
         match step {
             Step::Begun(number, begun) => self.begun(number, begun),
             Step::Called(number, end) => self.called(number, end),
-            Step::Acked(number, settled, batch) => self.acked(number, settled, &batch),
+            Step::Acked(number, (settled, receipt), batch) => self.acked(number, settled, receipt, &batch),
             Step::NotAcked(number, unsettled, batch) => self.not_acked(number, unsettled, batch),
             Step::Buried(number, id, buried) => self.buried(number, id, buried),
             Step::NotBuried(number, letter, error) => self.not_buried(number, letter, &error),

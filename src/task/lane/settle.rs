@@ -11,9 +11,10 @@ use super::job::{Job, Letter};
 use super::{LaneTask, Step};
 use crate::broker::delivery::Delivery;
 use crate::broker::error::{BrokerError, Unsettled};
-use crate::broker::settle::{Buried, Settled};
+use crate::broker::settle::{Buried, Receipt, Settled};
 use crate::crash;
 use crate::domain::id::EntryId;
+use crate::domain::notice::Notice;
 use crate::supervisor::backoff::Backoff;
 use crate::telemetry::event::{AckMissed, DeadLettered, DeadLettersCut, EventsSettled, LeaseLost};
 
@@ -37,6 +38,8 @@ pub(super) struct AckBatch {
     oldest: Option<Instant>,
     /// Entries that have a retry record.
     recorded: Vec<EntryId>,
+    /// What is to be told once they are acknowledged. Empty where nobody is to be told anything.
+    pub(super) notices: Vec<Notice>,
 }
 
 impl<T> Settling<T>
@@ -93,6 +96,9 @@ impl AckBatch {
         self.duplicate += other.duplicate;
         self.oldest = [self.oldest, other.oldest].into_iter().flatten().min();
         self.recorded.extend(other.recorded);
+        // The other batch is the older one: what it tells comes first.
+        let newer = std::mem::replace(&mut self.notices, other.notices);
+        self.notices.extend(newer);
     }
 }
 
@@ -108,7 +114,8 @@ impl LaneTask {
         let broker = Arc::clone(&self.parts.broker);
         self.steps.push(Box::pin(async move {
             crash::point("before-ack");
-            match broker.ack(std::mem::take(&mut batch.deliveries)).await {
+            let notices = std::mem::take(&mut batch.notices);
+            match broker.ack_then(std::mem::take(&mut batch.deliveries), notices).await {
                 Ok(settled) => {
                     crash::point("after-ack");
                     if !batch.recorded.is_empty()
@@ -118,12 +125,15 @@ impl LaneTask {
                     }
                     Step::Acked(number, settled, batch)
                 }
-                Err(unsettled) => Step::NotAcked(number, unsettled, batch),
+                Err(Unsettled { what: (deliveries, notices), error }) => {
+                    batch.notices = notices;
+                    Step::NotAcked(number, Unsettled { what: deliveries, error }, batch)
+                }
             }
         }));
     }
 
-    pub(super) fn acked(&mut self, number: u64, settled: Settled, batch: &AckBatch) {
+    pub(super) fn acked(&mut self, number: u64, settled: Settled, receipt: Receipt<Vec<Notice>>, batch: &AckBatch) {
         self.in_flight.remove(&number);
         self.acks.done();
         if settled.missed > 0 {
@@ -133,6 +143,7 @@ impl LaneTask {
         let (applied, duplicate) = (batch.applied, batch.duplicate);
         self.parts.telemetry.emit(EventsSettled { applied, duplicate, oldest_wait });
         self.parts.settled.add(settled.count);
+        self.parts.outbox.put(receipt);
     }
 
     /// Some of the batch may be acknowledged already; acknowledging twice is harmless.

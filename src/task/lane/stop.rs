@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::LaneTask;
 use crate::broker::delivery::Delivery;
+use crate::broker::error::Unsettled;
 use crate::broker::hold::{Held, by_consumer};
 use crate::telemetry::event::HandedBack;
 
@@ -25,11 +26,16 @@ impl LaneTask {
     pub(super) async fn hand_back(&mut self) {
         let deadline = Instant::now() + LAST_WORDS;
         let done = std::mem::take(&mut self.acks.waiting.deliveries);
-        if !done.is_empty()
-            && let Ok(Err(unsettled)) = tokio::time::timeout_at(deadline.into(), self.parts.broker.ack(done)).await
-        {
-            tracing::warn!(count = unsettled.what.len(), error = %unsettled.error, "done, and not acknowledged");
-            unsettled.what.into_iter().for_each(Delivery::let_go);
+        let notices = std::mem::take(&mut self.acks.waiting.notices);
+        if !done.is_empty() {
+            match tokio::time::timeout_at(deadline.into(), self.parts.broker.ack_then(done, notices)).await {
+                Ok(Ok((_, receipt))) => self.parts.outbox.put(receipt),
+                Ok(Err(Unsettled { what: (deliveries, _), error })) => {
+                    tracing::warn!(count = deliveries.len(), %error, "done, and not acknowledged");
+                    deliveries.into_iter().for_each(Delivery::let_go);
+                }
+                Err(_) => {}
+            }
         }
         let mut left: Vec<Delivery> = self.lanes.remove(|_| true).into_iter().map(|job| job.delivery).collect();
         left.extend(self.letters.take().map(|letter| letter.delivery));

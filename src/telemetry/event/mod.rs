@@ -10,6 +10,7 @@ use std::time::Duration;
 
 mod failure;
 mod ledger;
+mod live;
 mod process;
 mod recovery;
 mod road;
@@ -20,6 +21,7 @@ pub use failure::{
     DeadLettered, DeadLettersCut, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut,
 };
 pub use ledger::GenerationBegan;
+pub use live::{NotificationsDropped, NotificationsFailed, NotificationsSent, NotifierBack};
 pub use process::{Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, Stopped, TaskFailed, TaskStarted};
 pub use recovery::{ConsumersRemoved, EntriesLost, EntriesReclaimed, HandedBack, LeaseLost, LeasesRenewed};
 pub use road::{AckMissed, BatchHandled, DeliveryDropped, EntriesRead, EventsSettled, Source};

@@ -35,7 +35,7 @@ pub struct RedisBack {
 /// A connection was made anew.
 #[derive(Debug, Clone, Copy)]
 pub struct Reconnected {
-    /// Which one: `reader` or `commands`.
+    /// Which one: `reader`, `commands`, `subscriber` or `publisher`.
     pub connection: &'static str,
 }
 

@@ -1,0 +1,157 @@
+//! `orderd listen`: prints what is published, as it comes.
+//!
+//! Owns: the two forms of a line, and what is said of gaps.
+//! Never: the end of listening because Redis went away; a control character of a message on the terminal.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::exit::Exit;
+use super::{Cli, run};
+use crate::broker::connect::Connector;
+use crate::broker::error::{BrokerError, Trouble};
+use crate::broker::pubsub::{Message, Topics};
+use crate::domain::versions::{Skipped, Versions};
+use crate::settings::Settings;
+use crate::task::listener::{Heard, Listener, Missed, QUEUE};
+use crate::telemetry::Telemetry;
+
+/// For so many orders it is remembered which version was heard last.
+const ORDERS: usize = 10_000;
+
+/// Listens to channels and patterns until Ctrl-C, and prints every message as it comes
+///
+/// Redis keeps no message for a subscriber that is away. So each gap is told: after a connection was lost, when messages come faster
+/// than they can be printed, and when an order's version shows that one was skipped.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Channels, by their names
+    #[arg(value_name = "CHANNEL", required_unless_present = "patterns")]
+    channels: Vec<String>,
+
+    /// Channels whose names match, such as 'notifications:user:*'; can be repeated
+    #[arg(long = "pattern", value_name = "PATTERN")]
+    patterns: Vec<String>,
+
+    /// Print JSON: one object a line, also for gaps
+    #[arg(long)]
+    json: bool,
+}
+
+/// Listens until it is told to stop, or until nobody reads what it prints.
+pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let settings = cli.settings()?;
+    // Printing may block this thread. The socket is read on another.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let stop = run::told_to_stop()?;
+        tokio::select! {
+            ended = listen(&settings, args) => ended,
+            () = stop => Ok(Exit::Success),
+        }
+    })
+}
+
+async fn listen(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
+    let connector = Arc::new(Connector::new(settings.redis.clone(), "cli", Telemetry::new()?)?);
+    let topics = Topics { channels: args.channels.clone(), patterns: args.patterns.clone() };
+    let mut listener = Listener::new(connector, topics, QUEUE);
+    let mut versions = Versions::new(ORDERS);
+    let mut listening = false;
+    loop {
+        let heard = listener.next().await;
+        listening |= heard == Heard::Listening;
+        let skipped = match &heard {
+            // What will not mend itself is better told at once; later on it may be a change of passwords under way.
+            Heard::Away(error) if !listening && is_hopeless(error) => return Err(error.clone().into()),
+            Heard::Message(message) => versions.note_message(&message.payload),
+            _ => None,
+        };
+        let told = skipped.map_or(Ok(()), |skipped| tell(&Line::Skipped(skipped), args.json));
+        match told.and_then(|()| tell(&Line::Heard(heard), args.json)) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Success),
+            told => told?,
+        }
+    }
+}
+
+/// Something to print.
+enum Line {
+    Heard(Heard),
+    Skipped(Skipped),
+}
+
+fn is_hopeless(error: &BrokerError) -> bool {
+    matches!(error.trouble, Trouble::Denied(_) | Trouble::NoPermission(_) | Trouble::Refused(_))
+}
+
+/// Messages go to the standard output, and so does everything else where a program reads it; a person reads it beside them.
+fn tell(line: &Line, as_json: bool) -> io::Result<()> {
+    let (text, aside) = if as_json { (json_line(line), false) } else { text_line(line) };
+    if aside {
+        // Nobody is left to tell when this cannot be written.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush())
+}
+
+/// The line, and whether it is no message.
+fn text_line(line: &Line) -> (String, bool) {
+    let text = match line {
+        Line::Heard(Heard::Message(Message { channel, pattern, payload })) => {
+            let pattern = pattern.as_ref().map_or_else(String::new, |pattern| format!("[{}] ", printable(pattern)));
+            let text = String::from_utf8_lossy(payload);
+            return (format!("{pattern}[{}] {}", printable(channel), printable(&text)), false);
+        }
+        Line::Heard(Heard::Listening) => "orderd: listening; Ctrl-C ends it".to_owned(),
+        Line::Heard(Heard::Missed(missed)) => format!("orderd: messages may have been missed: {}", reason(missed)),
+        Line::Heard(Heard::Away(error)) => format!("orderd: not listening, trying again: {error}"),
+        Line::Skipped(Skipped { order, versions }) => {
+            format!(
+                "orderd: messages were missed: order {}, versions {} to {}",
+                printable(order),
+                versions.start(),
+                versions.end()
+            )
+        }
+    };
+    (text, true)
+}
+
+fn json_line(line: &Line) -> String {
+    let object = match line {
+        Line::Heard(Heard::Message(Message { channel, pattern, payload })) => {
+            json!({ "channel": channel, "pattern": pattern, "message": String::from_utf8_lossy(payload) })
+        }
+        Line::Heard(Heard::Listening) => json!({ "listening": true }),
+        Line::Heard(Heard::Missed(missed)) => json!({ "missed": missed_json(*missed) }),
+        Line::Heard(Heard::Away(error)) => json!({ "away": error.to_string() }),
+        Line::Skipped(Skipped { order, versions }) => {
+            json!({ "missed": { "order": order, "from_version": versions.start(), "to_version": versions.end() } })
+        }
+    };
+    object.to_string()
+}
+
+fn reason(missed: &Missed) -> String {
+    match missed {
+        Missed::Away(time) => format!("there was no connection for {:.1} s", time.as_secs_f64()),
+        Missed::TooSlow(count) => format!("{count} came faster than they were printed"),
+    }
+}
+
+fn missed_json(missed: Missed) -> Value {
+    match missed {
+        Missed::Away(time) => json!({ "away_seconds": time.as_secs_f64() }),
+        Missed::TooSlow(count) => json!({ "too_slow": count }),
+    }
+}
+
+/// Text without anything that a terminal would act on.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}

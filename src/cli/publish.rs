@@ -1,0 +1,32 @@
+//! `orderd publish`: one message to one channel, for trying out.
+
+use super::Cli;
+use super::exit::Exit;
+use crate::broker::pubsub::Publisher;
+
+/// Publishes a message to a channel, and prints how many subscribers it was given to
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The channel, such as notifications:user:user-123
+    channel: String,
+
+    /// The message
+    message: String,
+}
+
+/// Publishes, and says who was there to hear it. Nobody is no error: that is how Pub/Sub works.
+pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let settings = cli.settings()?;
+    let receivers = super::with_broker(&settings, async |broker| {
+        let mut publisher = Publisher::open(broker.connector()).await?;
+        let receivers = publisher.publish([(args.channel.as_str(), args.message.as_str())]).await?;
+        Ok(receivers.first().copied().unwrap_or_default())
+    })?;
+    let said = match receivers {
+        0 => "nobody was listening".to_owned(),
+        1 => "1 subscriber was given it".to_owned(),
+        many => format!("{many} subscribers were given it"),
+    };
+    super::print(&format!("{said}\n"))?;
+    Ok(Exit::Success)
+}

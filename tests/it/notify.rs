@@ -1,0 +1,225 @@
+//! Notices of settled events: what is told, when, and what happens when nobody can be told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orderd::broker::address::Address;
+use orderd::broker::connect::Connector;
+use orderd::broker::pubsub::Topics;
+use orderd::cli::sandbox::Options;
+use orderd::task::listener::{Heard, Listener, QUEUE};
+use orderd::telemetry::Telemetry;
+use serde_json::{Value, json};
+
+use super::harness::{DEADLINE, Daemon, World, number, wait_until};
+
+const ON: (&str, &str) = ("notify.enabled", "true");
+
+/// Somebody who listens to every user's channel.
+struct Ear {
+    runtime: tokio::runtime::Runtime,
+    listener: Listener,
+}
+
+impl Ear {
+    fn open(world: &World) -> Self {
+        let address = Address::parse(&world.server.url(), None).unwrap();
+        let connector = Arc::new(Connector::new(address, "ear", Telemetry::new().unwrap()).unwrap());
+        let topics = Topics { channels: Vec::new(), patterns: vec!["notifications:user:*".to_owned()] };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut ear = Self { runtime, listener: Listener::new(connector, topics, QUEUE) };
+        assert_eq!(ear.hear(), Heard::Listening);
+        ear
+    }
+
+    fn hear(&mut self) -> Heard {
+        let Self { runtime, listener } = self;
+        runtime.block_on(async { tokio::time::timeout(DEADLINE, listener.next()).await.expect("something to hear") })
+    }
+
+    /// The next message: its channel, and what it says.
+    fn message(&mut self) -> (String, Value) {
+        loop {
+            if let Heard::Message(message) = self.hear() {
+                return (message.channel, serde_json::from_slice(&message.payload).unwrap());
+            }
+        }
+    }
+}
+
+fn permit(world: &World, rule: &str) {
+    redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).query::<()>(&mut world.redis()).unwrap();
+}
+
+/// How often the server has refused this command.
+fn refused(world: &World, command: &str) -> u64 {
+    let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut world.redis()).unwrap();
+    let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+    let count = line.and_then(|line| line.split("rejected_calls=").nth(1)?.split(',').next()?.trim().parse().ok());
+    count.unwrap_or_default()
+}
+
+fn told(daemon: &Daemon, outcome: &str) -> f64 {
+    daemon.metric(&format!("orderd_notifications_total{{outcome=\"{outcome}\"}}")).unwrap_or_default()
+}
+
+fn created(world: &World, order: &str, user: &str) -> String {
+    world.add(&[("action", "created"), ("orderId", order), ("amount", "49.99"), ("userId", user)])
+}
+
+#[test]
+fn each_event_is_told_to_its_user_with_where_the_order_stands() {
+    let world = World::new();
+    let mut ear = Ear::open(&world);
+    let created = created(&world, "order-789", "user-123");
+    let paid = world.add(&[("action", "paid"), ("orderId", "order-789"), ("amount", "49.99")]);
+    let shipped = world.add(&[("action", "shipped"), ("orderId", "order-789")]);
+    let daemon = world.daemon("w", &[ON]);
+    let expected = [
+        (created, "order.created", "created", json!("49.99"), 1),
+        (paid, "order.paid", "paid", json!("49.99"), 2),
+        (shipped, "order.shipped", "shipped", Value::Null, 3),
+    ];
+    for (entry, kind, state, amount, version) in expected {
+        let (channel, mut message) = ear.message();
+        assert_eq!(channel, "notifications:user:user-123", "{message}");
+        let at = message["at"].take();
+        assert!(at.as_str().is_some_and(|at| at.ends_with('Z')), "{at}");
+        let expected = json!({ "type": kind, "orderId": "order-789", "state": state, "amount": amount,
+            "entryId": entry, "version": version, "at": null });
+        assert_eq!(message, expected);
+    }
+    wait_until("it is counted", || told(&daemon, "sent") >= 3.0);
+    assert_eq!(daemon.metric("orderd_notification_receivers_total"), Some(3.0));
+}
+
+#[test]
+fn an_event_that_is_ignored_is_not_told() {
+    let world = World::new();
+    let mut ear = Ear::open(&world);
+    world.add(&[("action", "gift-wrapped"), ("orderId", "a"), ("userId", "u")]);
+    created(&world, "a", "u");
+    let daemon = world.daemon("w", &[ON, ("ledger.unknown_action", "ignore")]);
+    assert_eq!(ear.message().1["type"], "order.created");
+    world.wait_until_drained();
+    wait_until("it is counted", || told(&daemon, "sent") >= 1.0);
+    assert_eq!((told(&daemon, "sent"), told(&daemon, "dropped"), told(&daemon, "failed")), (1.0, 0.0, 0.0));
+}
+
+#[test]
+fn nothing_is_told_before_it_is_acknowledged() {
+    let world = World::new();
+    let mut ear = Ear::open(&world);
+    let daemon = world.daemon("w", &[ON]);
+    daemon.wait_until_ready();
+    permit(&world, "-xack");
+    created(&world, "a", "u");
+    wait_until("it is in the ledger and its acknowledgement was refused again and again", || {
+        number(&world.ledger(), "SELECT count(*) FROM order_events") == 1 && refused(&world, "xack") >= 3
+    });
+    assert_eq!((told(&daemon, "sent"), told(&daemon, "dropped")), (0.0, 0.0));
+    permit(&world, "+xack");
+    assert_eq!(ear.message().1["orderId"], "a");
+    assert_eq!(world.pending(), 0);
+}
+
+#[test]
+fn an_event_that_was_applied_in_an_earlier_life_is_not_told_again() {
+    let world = World::new();
+    let mut ear = Ear::open(&world);
+    let mut doomed = world.doomed_daemon("w", &[ON], "after-ack");
+    created(&world, "a", "u");
+    doomed.wait();
+    // It died with the acknowledgement done and nobody told; what follows is told, and shows the gap by its version.
+    world.add(&[("action", "paid"), ("orderId", "a"), ("amount", "49.99")]);
+    let mut doomed = world.doomed_daemon("w", &[ON], "before-ack");
+    doomed.wait();
+    let _daemon = world.daemon("w", &[ON]);
+    world.wait_until_drained();
+    world.add(&[("action", "shipped"), ("orderId", "a")]);
+    let (_, message) = ear.message();
+    assert_eq!((&message["type"], &message["version"]), (&json!("order.shipped"), &json!(3)));
+}
+
+#[test]
+fn the_work_goes_on_when_nobody_can_be_told_and_what_was_not_told_is_counted() {
+    const EVENTS: u32 = 40_000;
+    let world = World::new();
+    permit(&world, "-publish");
+    let daemon = world.daemon("w", &[ON, ("handler.kind", "none")]);
+    daemon.wait_until_ready();
+    world.add_many(EVENTS as usize, 1_000);
+    world.wait_until_drained();
+    assert!(told(&daemon, "dropped") > 0.0 && told(&daemon, "failed") > 0.0, "{}", daemon.get("/metrics").1);
+    assert!(told(&daemon, "sent") <= 0.0, "none is sent");
+    assert_eq!(daemon.log_lines("notifications cannot be sent").len(), 1, "told once");
+    permit(&world, "+publish");
+    wait_until("each of them is accounted for", || {
+        told(&daemon, "sent") + told(&daemon, "dropped") + told(&daemon, "failed") >= f64::from(EVENTS)
+    });
+    let all = told(&daemon, "sent") + told(&daemon, "dropped") + told(&daemon, "failed");
+    assert_eq!((all, told(&daemon, "sent") > 0.0), (f64::from(EVENTS), true));
+    assert_eq!(daemon.log_lines("notifications are sent again").len(), 1);
+}
+
+#[test]
+fn a_subscriber_that_reads_nothing_holds_up_nobody() {
+    const EVENTS: u32 = 5_000;
+    let world = World::new();
+    let mut deaf = world.redis();
+    redis::cmd("PSUBSCRIBE").arg("notifications:user:*").query::<redis::Value>(&mut deaf).unwrap();
+    let mut ear = Ear::open(&world);
+    let daemon = world.daemon("w", &[ON, ("handler.kind", "none")]);
+    world.add_many(EVENTS as usize, 500);
+    world.wait_until_drained();
+    wait_until("everything is told", || told(&daemon, "sent") >= f64::from(EVENTS));
+    assert_eq!((told(&daemon, "dropped"), told(&daemon, "failed")), (0.0, 0.0));
+    assert_eq!(ear.message().0, "notifications:user:user-0");
+    drop(deaf);
+}
+
+#[test]
+fn after_a_restart_of_redis_it_is_told_again() {
+    let args = ["--appendonly", "yes", "--appendfsync", "always"].map(Into::into).to_vec();
+    let mut world = World::with(Options { args, ..Options::default() });
+    let mut ear = Ear::open(&world);
+    let daemon = world.daemon("w", &[ON]);
+    created(&world, "a", "u");
+    assert_eq!(ear.message().1["orderId"], "a");
+    world.server.kill9().unwrap();
+    world.server.restart().unwrap();
+    while !matches!(ear.hear(), Heard::Missed(_)) {}
+    created(&world, "b", "u");
+    assert_eq!(ear.message().1["orderId"], "b");
+    wait_until("the connection was made anew", || {
+        daemon.metric("orderd_redis_reconnects_total{connection=\"publisher\"}") == Some(1.0)
+    });
+}
+
+#[test]
+fn what_is_in_hand_at_a_stop_is_told_before_the_end() {
+    let world = World::new();
+    let mut ear = Ear::open(&world);
+    let mut daemon = world.daemon("w", &[ON]);
+    daemon.wait_until_ready();
+    world.add_many(400, 100);
+    wait_until("it is at work", || daemon.metric("orderd_events_settled_total").unwrap_or_default() > 0.0);
+    let (status, took) = daemon.stop();
+    assert!(status.success() && took < Duration::from_secs(20), "{status} {took:?}");
+    let done = number(&world.ledger(), "SELECT count(*) FROM order_events");
+    for _ in 0..done {
+        ear.message();
+    }
+}
+
+#[test]
+fn without_the_key_nothing_is_told() {
+    let world = World::new();
+    let mut ear = Ear::open(&world);
+    let daemon = world.daemon("w", &[]);
+    created(&world, "a", "u");
+    world.wait_until_drained();
+    assert!(told(&daemon, "sent") <= 0.0, "none is sent");
+    redis::cmd("PUBLISH").arg("notifications:user:x").arg("{\"end\":true}").query::<()>(&mut world.redis()).unwrap();
+    assert_eq!(ear.message().1, json!({ "end": true }));
+}
