@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::StreamExt as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -41,16 +41,20 @@ impl StopSignals {
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn run(cli: &Cli) -> anyhow::Result<Exit> {
+    // Before anything else: a signal that comes while the daemon is still being put together is a stop in good order, too.
+    let asked = end_at_second_signal()?;
     let settings = cli.settings()?;
     logging::init(&settings.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(settings))
+    runtime.block_on(serve(settings, &asked))
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<Exit> {
+async fn serve(settings: Settings, asked: &AtomicBool) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::new();
     let signals = StopSignals::new()?;
-    end_at_second_signal()?;
+    if asked.load(Ordering::SeqCst) {
+        return Ok(Exit::Success);
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), redis = %settings.redis, stream = %settings.stream.key, group = %settings.stream.group, "orderd starts");
     let daemon = Daemon::build(settings, Telemetry::new()?)?;
     tracing::info!(address = %daemon.admin_addr(), "the admin server listens");
@@ -74,13 +78,13 @@ pub(super) fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
 
 /// The first signal sets a flag, and with the flag set the next one ends the process, even if the runtime is stuck. In this order: the
 /// first signal must not find the flag set by itself.
-fn end_at_second_signal() -> io::Result<()> {
+fn end_at_second_signal() -> io::Result<Arc<AtomicBool>> {
     let armed = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         flag::register_conditional_shutdown(signal, i32::from(Exit::Failure.code()), Arc::clone(&armed))?;
         flag::register(signal, Arc::clone(&armed))?;
     }
-    Ok(())
+    Ok(armed)
 }
 
 async fn stop_at_signal(mut signals: StopSignals, shutdown: Shutdown) -> Infallible {
