@@ -119,6 +119,7 @@ fn rolling_restarts_under_load_delay_nothing_and_apply_nothing_twice() {
     let mut daemons: Vec<Daemon> = ["a", "b", "c"].map(|name| world.daemon(name, &set)).into();
     for round in 0..6 {
         world.add_many_of(&format!("round-{round}"), 1_000, 250);
+        daemons[round % 3].wait_until_ready();
         let (status, _) = daemons[round % 3].stop();
         assert_eq!(status.code(), Some(0));
         daemons[round % 3] = world.daemon(["a", "b", "c"][round % 3], &set);

@@ -177,7 +177,7 @@ impl<'w, 'r> Sheet<'w, 'r> {
     fn enter(&mut self, filed: &Filed<'w>) -> Outcome {
         let work = filed.event.work;
         if self.rules.ignores(&work.event.action) {
-            return Outcome::Applied;
+            return Outcome::Ignored;
         }
         let event_id = work.event.event_id.as_ref().map(EventId::as_str);
         if event_id.is_some_and(|id| self.ground.published.contains(id)) {
