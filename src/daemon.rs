@@ -20,15 +20,16 @@ use crate::handler::Handler;
 use crate::handler::log::LogHandler;
 use crate::handler::none::NoneHandler;
 use crate::handler::record::RecordHandler;
-use crate::ledger;
 use crate::ledger::error::LedgerError;
 use crate::ledger::location::Location;
 use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{self, Ledger};
 use crate::settings::{HandlerKind, Settings};
 use crate::supervisor::heartbeat::Heartbeats;
 use crate::supervisor::phase::{Phase, Phases, Readiness};
 use crate::supervisor::shutdown::Shutdown;
 use crate::supervisor::{GaveUp, Supervisor, TaskError};
+use crate::task::bookkeeper::Bookkeeper;
 use crate::task::lane::{self, Gate};
 use crate::task::nudge::Nudge;
 use crate::task::readiness::Sources;
@@ -47,6 +48,8 @@ const AFTER_GRACE: Duration = Duration::from_secs(5);
 pub struct Daemon {
     settings: Settings,
     handler: Arc<dyn Handler>,
+    /// Where the handler is the one that comes with orderd.
+    ledger: Option<Arc<dyn Ledger>>,
     broker: Arc<Broker>,
     telemetry: Telemetry,
     heartbeats: Arc<Heartbeats>,
@@ -85,15 +88,20 @@ pub enum RunError {
 impl Daemon {
     /// Puts a daemon together from `settings`: opens the ledger and the admin server. Redis need not be there yet.
     pub fn build(settings: Settings, telemetry: Telemetry) -> Result<Self, BuildError> {
+        let mut ledger: Option<Arc<dyn Ledger>> = None;
         let handler: Arc<dyn Handler> = match (settings.handler, &settings.ledger) {
             (HandlerKind::Ledger, Location::Sqlite(path)) => {
                 let parts = ledger::Parts { rules: settings.rules.clone(), telemetry: telemetry.clone() };
-                Arc::new(RecordHandler::new(Arc::new(SqliteLedger::open(path, parts)?)))
+                let opened: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path, parts)?);
+                ledger = Some(Arc::clone(&opened));
+                Arc::new(RecordHandler::new(opened))
             }
             (HandlerKind::Log, _) => Arc::new(LogHandler),
             (HandlerKind::None, _) => Arc::new(NoneHandler),
         };
-        Self::with_handler(settings, telemetry, handler)
+        let mut daemon = Self::with_handler(settings, telemetry, handler)?;
+        daemon.ledger = ledger;
+        Ok(daemon)
     }
 
     /// The same with a handler of one's own, in place of the one in `settings`.
@@ -115,6 +123,7 @@ impl Daemon {
         };
         Ok(Self {
             handler,
+            ledger: None,
             broker: Arc::new(Broker::new(Arc::new(connector), keys)),
             heartbeats,
             phases,
@@ -210,7 +219,20 @@ impl Daemon {
             let (broker, telemetry) = parts.clone();
             surveyor::run(broker, telemetry, stop.clone(), heartbeats.register("surveyor", SILENCE))
         });
+        if let Some(ledger) = &self.ledger {
+            self.start_bookkeeper(&mut tasks, ledger, shutdown);
+        }
         tasks
+    }
+
+    fn start_bookkeeper(&self, tasks: &mut Supervisor, ledger: &Arc<dyn Ledger>, shutdown: &Shutdown) {
+        let (options, heartbeats, stop) = (self.settings.bookkeeper, Arc::clone(&self.heartbeats), shutdown.clone());
+        let parts = (Arc::clone(&self.broker), Arc::clone(ledger), self.telemetry.clone());
+        tasks.spawn("bookkeeper", move || {
+            let (broker, ledger, telemetry) = parts.clone();
+            let bookkeeper = Bookkeeper::new(options, broker, ledger, telemetry);
+            bookkeeper.run(stop.clone(), heartbeats.register("bookkeeper", SILENCE))
+        });
     }
 
     fn road(&self, settled: Nudge, shutdown: &Shutdown) -> road::Parts {

@@ -19,6 +19,7 @@ pub mod hold;
 pub mod keys;
 pub mod name;
 pub mod publish;
+pub mod reach;
 pub mod read;
 mod reply;
 mod scripts;

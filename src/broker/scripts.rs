@@ -22,6 +22,8 @@ pub(super) struct Scripts {
     pub(super) park: Script,
     /// Cuts what no group needs.
     pub(super) trim: Script,
+    /// Says what could be delivered.
+    pub(super) reach: Script,
     /// Removes a consumer that has nothing pending.
     pub(super) remove: Script,
     /// Renews or gives up the lock on a name.
@@ -38,6 +40,7 @@ impl Scripts {
             hold: Script::new(include_str!("script/hold.lua")),
             park: Script::new(include_str!("script/park.lua")),
             trim: Script::new(include_str!("script/trim.lua")),
+            reach: Script::new(include_str!("script/reach.lua")),
             remove: Script::new(include_str!("script/remove.lua")),
             lock: Script::new(include_str!("script/lock.lua")),
         }

@@ -14,5 +14,6 @@ pub mod lanes;
 
 pub mod order;
 pub mod outcome;
+pub mod prune;
 pub mod retry;
 pub mod trim;

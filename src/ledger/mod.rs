@@ -6,11 +6,14 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use self::chore::{Prune, Pruned};
+use self::error::LedgerError;
 use crate::domain::batch::Batch;
 use crate::domain::order::Rules;
 use crate::domain::outcome::Outcome;
 use crate::telemetry::Telemetry;
 
+pub mod chore;
 pub mod error;
 pub mod location;
 pub mod report;
@@ -30,6 +33,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// Applies the events of `batch` in order, under the contract of [`Handler::handle`](crate::handler::Handler::handle):
     /// `Applied` and `Duplicate` mean committed and durable.
     fn apply(&self, batch: Batch) -> Pin<Box<dyn Future<Output = Vec<Outcome>> + Send + '_>>;
+
+    /// Forgets one step of what `request` allows.
+    fn prune(&self, request: Prune) -> Pin<Box<dyn Future<Output = Result<Pruned, LedgerError>> + Send + '_>>;
 
     /// Completes, with the reason, when this ledger can never work again.
     fn broken(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;

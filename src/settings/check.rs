@@ -6,7 +6,9 @@
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
+use jiff::fmt::friendly::SpanParser;
 use secrecy::SecretString;
 
 use super::read::Reader;
@@ -19,7 +21,7 @@ use crate::domain::order::steps::Steps;
 use crate::domain::order::{Rules, UnknownAction};
 use crate::domain::retry::RetryPolicy;
 use crate::ledger::location::Location;
-use crate::task::{consumer, lane, reaper, trimmer};
+use crate::task::{bookkeeper, consumer, lane, reaper, trimmer};
 use crate::telemetry::logging::{self, Format};
 
 const MAX_NAME_BYTES: usize = 512;
@@ -43,8 +45,9 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     );
     let timeout = reader.time("handler.timeout");
     let ledger = reader.text("ledger.url", |text| text.parse::<Location>().map_err(|error| error.to_string()));
-    let event_id = event_id_field(reader, event.as_ref());
+    let event = with_event_id(reader, event);
     let rules = rules(reader);
+    let bookkeeper = bookkeeper(reader);
     let admin = reader.text("admin.listen", |text| {
         text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
     });
@@ -54,7 +57,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
         instance: instance?,
         redis: redis?,
         stream: stream?,
-        event: FieldNames { event_id: event_id?, ..event? },
+        event: event?,
         consumers: consumers?,
         lanes: lane::Options { count: lanes?, timeout: timeout?, retry: retry? },
         reaper: sweep?,
@@ -62,6 +65,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
         handler: handler?,
         ledger: ledger?,
         rules: rules?,
+        bookkeeper: bookkeeper?,
         admin: admin?,
         log: log?,
         grace: grace?,
@@ -156,26 +160,38 @@ fn event(reader: &mut Reader) -> Option<FieldNames> {
     Some(FieldNames { action: action?, order: order?, amount: amount?, user: user?, event_id: None, json: json? })
 }
 
-/// The field with what a producer calls an event, where one is set.
-fn event_id_field(reader: &mut Reader, names: Option<&FieldNames>) -> Option<Option<String>> {
+/// Adds to `names` the field with what a producer calls an event.
+fn with_event_id(reader: &mut Reader, names: Option<FieldNames>) -> Option<FieldNames> {
     const KEY: &str = "ledger.event_id_field";
-    let field = reader.text(KEY, |text| match text {
+    let event_id = reader.text(KEY, |text| match text {
         "" => Ok(None),
         text => name(text).map(|()| Some(text.to_owned())),
-    })?;
-    if let (Some(field), Some(names)) = (&field, names) {
-        let others = [
-            ("event.action_field", &names.action),
-            ("event.order_field", &names.order),
-            ("event.amount_field", &names.amount),
-            ("event.user_field", &names.user),
-        ];
-        if let Some((other, _)) = others.iter().find(|(_, name)| *name == field) {
-            let problem = format!("{field:?} is the field of {other} too, and it has to tell events apart");
-            reader.conflict(KEY, other, problem, "a field of its own");
-        }
+    });
+    let names = FieldNames { event_id: event_id?, ..names? };
+    let others = [
+        ("event.action_field", &names.action),
+        ("event.order_field", &names.order),
+        ("event.amount_field", &names.amount),
+        ("event.user_field", &names.user),
+    ];
+    if let Some((other, field)) = others.iter().find(|(_, field)| names.event_id.as_ref() == Some(field)) {
+        let problem = format!("{field:?} is the field of {other} too, and it has to tell events apart");
+        reader.conflict(KEY, other, problem, "a field of its own");
     }
-    Some(field)
+    Some(names)
+}
+
+fn bookkeeper(reader: &mut Reader) -> Option<bookkeeper::Options> {
+    let keep_inbox = reader.time("ledger.keep_inbox");
+    let keep_history = reader.text("ledger.keep_history", |text| match text {
+        "forever" => Ok(None),
+        text => match SpanParser::new().parse_unsigned_duration(text) {
+            Ok(time) if time >= Duration::from_mins(1) => Ok(Some(time)),
+            Ok(_) => Err(format!("{text:?} is out of range")),
+            Err(_) => Err(format!("{text:?} is not a time")),
+        },
+    });
+    Some(bookkeeper::Options { keep_inbox: keep_inbox?, keep_history: keep_history? })
 }
 
 fn rules(reader: &mut Reader) -> Option<Rules> {

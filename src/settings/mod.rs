@@ -13,7 +13,7 @@ use crate::domain::decode::FieldNames;
 use crate::domain::id::{GroupName, StreamKey};
 use crate::domain::order::Rules;
 use crate::ledger::location::Location;
-use crate::task::{consumer, lane, reaper, trimmer};
+use crate::task::{bookkeeper, consumer, lane, reaper, trimmer};
 use crate::telemetry::logging;
 
 mod check;
@@ -50,6 +50,8 @@ pub struct Settings {
     pub ledger: Location,
     /// What may happen to an order there.
     pub rules: Rules,
+    /// How long it remembers.
+    pub bookkeeper: bookkeeper::Options,
     /// Where the admin server listens.
     pub admin: SocketAddr,
     /// How the daemon speaks.

@@ -52,6 +52,8 @@ pub struct Meters {
     pub(super) redis_outages: Counter,
     pub(super) group_recreated: Counter,
     pub(super) generations: Counter,
+    pub(super) pruned_inbox: Counter,
+    pub(super) pruned_history: Counter,
 
     entries_in_hand: Gauge,
     entries_parked: Gauge,
@@ -172,6 +174,8 @@ impl Meters {
             redis_outages: counter("orderd_redis_outages_total"),
             group_recreated: counter("orderd_group_recreated_total"),
             generations: counter("orderd_generations_total"),
+            pruned_inbox: labelled("orderd_ledger_pruned_total", "table", "inbox"),
+            pruned_history: labelled("orderd_ledger_pruned_total", "table", "history"),
             entries_in_hand: gauge("orderd_entries_in_hand"),
             entries_parked: gauge("orderd_entries_parked"),
             window_size: gauge("orderd_window_size"),

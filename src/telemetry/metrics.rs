@@ -116,6 +116,7 @@ const REASON: Label = Label {
     ],
 };
 const CONNECTION: Label = Label { name: "connection", values: &["reader", "commands"] };
+const TABLE: Label = Label { name: "table", values: &["inbox", "history"] };
 const TASK: Label = Label { name: "task", values: &[] };
 const VERSION: Label = Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] };
 
@@ -172,6 +173,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter("orderd_group_recreated_total", "Times that the consumer group had been lost and was made anew."),
     // The ledger.
     Metric::counter("orderd_generations_total", "Times that the stream began to give out its ids again."),
+    Metric::counter("orderd_ledger_pruned_total", "Rows that the ledger forgot, by table.").labels(&[TABLE]),
     // The process itself.
     Metric::counter("orderd_task_restarts_total", "Tasks that failed and were started again, by task.").labels(&[TASK]),
     Metric::gauge("orderd_build_info", "Always 1; the label says which version runs.").labels(&[VERSION]),

@@ -11,13 +11,15 @@ use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::chore::{Prune, Pruned};
 use super::error::LedgerError;
 use super::{Ledger, Parts};
 use crate::domain::batch::Batch;
 use crate::domain::outcome::{Failure, Outcome};
-use writer::Request;
+use writer::{Chore, Request, Waiting};
 
 mod book;
+mod chores;
 mod fault;
 mod inbox;
 mod lock;
@@ -79,8 +81,12 @@ impl SqliteLedger {
     /// Brings `batch` to the writer and waits; `None` where there is no writer any more.
     async fn ask(&self, batch: Batch) -> Option<Vec<Outcome>> {
         let (reply, answer) = oneshot::channel();
-        self.requests.as_ref()?.send(Request { batch, reply }).await.ok()?;
+        self.send(Request::Batch(Waiting { batch, reply })).await?;
         answer.await.ok()
+    }
+
+    async fn send(&self, request: Request) -> Option<()> {
+        self.requests.as_ref()?.send(request).await.ok()
     }
 }
 
@@ -90,6 +96,14 @@ impl Ledger for SqliteLedger {
             let events = batch.len();
             let no_writer = || vec![Outcome::Failed(Failure::unavailable("the ledger's writer has stopped")); events];
             self.ask(batch).await.unwrap_or_else(no_writer)
+        })
+    }
+
+    fn prune(&self, request: Prune) -> Pin<Box<dyn Future<Output = Result<Pruned, LedgerError>> + Send + '_>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.send(Request::Chore(Chore::Prune(request, reply))).await.ok_or_else(no_writer)?;
+            answer.await.map_err(|_| no_writer())?
         })
     }
 
@@ -107,6 +121,10 @@ impl Drop for SqliteLedger {
             tracing::error!(%error, "the ledger was not closed in good order");
         }
     }
+}
+
+fn no_writer() -> LedgerError {
+    LedgerError::WriterStopped { why: "it has ended".to_owned() }
 }
 
 /// The error for something that failed on an open ledger.

@@ -13,10 +13,11 @@ use super::{failed, fault};
 use crate::ledger::error::LedgerError;
 
 /// The steps from an empty file to the present schema. `PRAGMA user_version` counts those that were taken.
-const SCHEMA: [&str; 3] = [
+const SCHEMA: [&str; 4] = [
     include_str!("../schema/sqlite-1.sql"),
     include_str!("../schema/sqlite-2.sql"),
     include_str!("../schema/sqlite-3.sql"),
+    include_str!("../schema/sqlite-4.sql"),
 ];
 
 /// Marks a file as a ledger of orderd: the letters `ordr`.

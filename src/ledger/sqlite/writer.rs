@@ -7,17 +7,18 @@ use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, SystemTime};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::book::Book;
 use super::inbox::Begun;
 use super::lock::{self, PATIENCE};
-use super::{failed, fault, open};
+use super::{chores, failed, fault, open};
 use crate::crash;
 use crate::domain::batch::Batch;
 use crate::domain::outcome::{Failure, Outcome};
 use crate::ledger::Parts;
+use crate::ledger::chore::{Prune, Pruned};
 use crate::ledger::error::LedgerError;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::GenerationBegan;
@@ -25,8 +26,42 @@ use crate::telemetry::event::GenerationBegan;
 /// With so many events in hand no further batch is taken into the transaction.
 const FULL: usize = 4096;
 
+/// Something for the writer to do.
+pub(super) enum Request {
+    /// Events to be applied.
+    Batch(Waiting),
+    /// Something else.
+    Chore(Chore),
+}
+
+/// What the writer does besides applying events, each with the way back.
+pub(super) enum Chore {
+    /// Forgets one step.
+    Prune(Prune, oneshot::Sender<Result<Pruned, LedgerError>>),
+}
+
+/// What goes through the writer's hands in one go.
+#[derive(Default)]
+struct Group {
+    batches: Vec<Waiting>,
+    events: usize,
+    chores: Vec<Chore>,
+}
+
+impl Group {
+    fn add(&mut self, request: Request) {
+        match request {
+            Request::Batch(waiting) => {
+                self.events += waiting.batch.len();
+                self.batches.push(waiting);
+            }
+            Request::Chore(chore) => self.chores.push(chore),
+        }
+    }
+}
+
 /// A batch on its way to the writer, and where the outcomes go.
-pub(super) struct Request {
+pub(super) struct Waiting {
     /// The events.
     pub(super) batch: Batch,
     /// The way back.
@@ -50,7 +85,8 @@ pub(super) fn run(
         Ok(mut writer) => {
             let _ = ready.send(Ok(()));
             while let Some(group) = gather(&mut requests) {
-                writer.write(group);
+                writer.write(group.batches);
+                group.chores.into_iter().for_each(|chore| writer.chore(chore, path));
             }
         }
         Err(error) => {
@@ -59,16 +95,14 @@ pub(super) fn run(
     }
 }
 
-/// Waits for a batch, and takes what waits behind it. `None` when there will be no more.
-fn gather(requests: &mut mpsc::Receiver<Request>) -> Option<Vec<Request>> {
-    let first = requests.blocking_recv()?;
-    let mut events = first.batch.len();
-    let mut group = vec![first];
-    while events < FULL
+/// Waits for a request, and takes what waits behind it. `None` when there will be no more.
+fn gather(requests: &mut mpsc::Receiver<Request>) -> Option<Group> {
+    let mut group = Group::default();
+    group.add(requests.blocking_recv()?);
+    while group.events < FULL
         && let Ok(request) = requests.try_recv()
     {
-        events += request.batch.len();
-        group.push(request);
+        group.add(request);
     }
     Some(group)
 }
@@ -86,36 +120,63 @@ impl<'c> Writer<'c> {
         Ok(Self { conn, book: Book::new(conn, &parts.rules)?, telemetry: &parts.telemetry, patience, contended: false })
     }
 
-    /// Writes a group in one transaction and answers each request.
-    fn write(&mut self, mut group: Vec<Request>) {
+    /// Writes a group in one transaction and answers each batch.
+    fn write(&mut self, mut group: Vec<Waiting>) {
         // Nobody waits for these any more: their events will come again, perhaps after something that must come first.
-        group.retain(|request| !request.reply.is_closed());
+        group.retain(|waiting| !waiting.reply.is_closed());
+        if group.is_empty() {
+            return;
+        }
         let answers = match self.transact(&group) {
             Ok(answers) => answers,
-            Err(error) => group.iter().map(|request| unavailable(&error, request.batch.len())).collect(),
+            Err(error) => group.iter().map(|waiting| unavailable(&error, waiting.batch.len())).collect(),
         };
-        for (request, outcomes) in group.into_iter().zip(answers) {
+        for (waiting, outcomes) in group.into_iter().zip(answers) {
             // Who has gone away in the meantime gets the events again, and learns then that they are in place.
-            let _ = request.reply.send(outcomes);
+            let _ = waiting.reply.send(outcomes);
         }
     }
 
     /// The outcomes for each request, once they are on the disk. After an error the transaction is undone; where a commit fails
     /// and has happened nevertheless, the events come again and are found in the inbox.
-    fn transact(&mut self, group: &[Request]) -> rusqlite::Result<Vec<Vec<Outcome>>> {
+    fn transact(&mut self, group: &[Waiting]) -> rusqlite::Result<Vec<Vec<Outcome>>> {
+        let transaction = self.begin()?;
+        self.book.start();
+        let now = now();
+        let answers = group.iter().map(|waiting| self.book.enter(&waiting.batch, now)).collect::<Result<_, _>>()?;
+        crash::point("before-commit");
+        transaction.commit()?;
+        crash::point("after-commit");
+        self.tell_begun();
+        Ok(answers)
+    }
+
+    /// Does a chore in a transaction of its own, and answers.
+    fn chore(&mut self, chore: Chore, path: &Path) {
+        match chore {
+            Chore::Prune(request, reply) => {
+                let pruned = self.prune(&request).map_err(|error| failed("prune", path, &error));
+                // Who has gone away asks again.
+                let _ = reply.send(pruned);
+            }
+        }
+    }
+
+    fn prune(&mut self, request: &Prune) -> rusqlite::Result<Pruned> {
+        let transaction = self.begin()?;
+        let pruned = chores::prune(self.conn, request, now())?;
+        transaction.commit()?;
+        Ok(pruned)
+    }
+
+    /// Begins a transaction, once those who share the file had their turn.
+    fn begin(&mut self) -> rusqlite::Result<Transaction<'c>> {
         if self.contended {
             lock::let_others();
         }
         let begun = lock::begin(self.conn, self.patience).inspect_err(|_| self.contended = true)?;
         self.contended = begun.contended;
-        self.book.start();
-        let now = now();
-        let answers = group.iter().map(|request| self.book.enter(&request.batch, now)).collect::<Result<_, _>>()?;
-        crash::point("before-commit");
-        begun.transaction.commit()?;
-        crash::point("after-commit");
-        self.tell_begun();
-        Ok(answers)
+        Ok(begun.transaction)
     }
 
     fn tell_begun(&mut self) {
@@ -168,9 +229,9 @@ mod tests {
         Arc::new(ids.map(work).collect())
     }
 
-    fn request(ids: std::ops::Range<u64>) -> (Request, oneshot::Receiver<Vec<Outcome>>) {
+    fn waiting(ids: std::ops::Range<u64>) -> (Waiting, oneshot::Receiver<Vec<Outcome>>) {
         let (reply, answer) = oneshot::channel();
-        (Request { batch: batch(ids), reply }, answer)
+        (Waiting { batch: batch(ids), reply }, answer)
     }
 
     fn with_writer(patience: Duration, test: impl FnOnce(&mut Writer<'_>, &Path)) {
@@ -182,8 +243,8 @@ mod tests {
     }
 
     fn write(writer: &mut Writer<'_>, ids: std::ops::Range<u64>) -> Vec<Outcome> {
-        let (request, mut answer) = request(ids);
-        writer.write(vec![request]);
+        let (waiting, mut answer) = waiting(ids);
+        writer.write(vec![waiting]);
         answer.try_recv().unwrap()
     }
 
@@ -219,9 +280,9 @@ mod tests {
     #[test]
     fn a_batch_that_nobody_waits_for_any_more_is_left_to_come_again() {
         with_writer(PATIENCE, |writer, _| {
-            let (abandoned, answer) = request(0..3);
+            let (abandoned, answer) = waiting(0..3);
             drop(answer);
-            let (wanted, mut answer) = request(3..5);
+            let (wanted, mut answer) = waiting(3..5);
             writer.write(vec![abandoned, wanted]);
             assert_eq!(answer.try_recv(), Ok(vec![Outcome::Applied; 2]));
             assert_eq!(count(writer.conn, "orders"), 2);
@@ -234,18 +295,18 @@ mod tests {
             let (sender, mut receiver) = mpsc::channel(8);
             let mut answers = Vec::new();
             for first in [0, 2000, 4000, 6000] {
-                let (request, answer) = request(first..first + 2000);
-                sender.try_send(request).unwrap();
+                let (waiting, answer) = waiting(first..first + 2000);
+                sender.try_send(Request::Batch(waiting)).unwrap();
                 answers.push(answer);
             }
             drop(sender);
             let group = gather(&mut receiver).unwrap();
-            assert_eq!(group.len(), 3, "no further batch once {FULL} events are in hand");
-            writer.write(group);
+            assert_eq!(group.batches.len(), 3, "no further batch once {FULL} events are in hand");
+            writer.write(group.batches);
             let times: i64 =
                 writer.conn.query_row("SELECT count(DISTINCT applied_at) FROM history", [], |row| row.get(0)).unwrap();
             assert_eq!((count(writer.conn, "orders"), times), (6000, 1));
-            assert_eq!(gather(&mut receiver).map(|rest| rest.len()), Some(1));
+            assert_eq!(gather(&mut receiver).map(|rest| rest.batches.len()), Some(1));
             assert!(gather(&mut receiver).is_none());
         });
     }
