@@ -25,11 +25,13 @@ use crate::ledger::location::Location;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{self, Ledger};
 use crate::settings::{HandlerKind, Settings};
+use crate::supervisor::backoff::Backoff;
 use crate::supervisor::heartbeat::Heartbeats;
 use crate::supervisor::phase::{Phase, Phases, Readiness};
 use crate::supervisor::shutdown::Shutdown;
 use crate::supervisor::{GaveUp, Supervisor, TaskError};
 use crate::task::bookkeeper::Bookkeeper;
+use crate::task::gap::{self, CannotLook, Missing};
 use crate::task::lane::{self, Gate};
 use crate::task::nudge::Nudge;
 use crate::task::readiness::Sources;
@@ -37,12 +39,16 @@ use crate::task::trimmer::Trimmer;
 use crate::task::trouble::Trouble;
 use crate::task::{road, surveyor};
 use crate::telemetry::Telemetry;
-use crate::telemetry::event::Stopped;
+use crate::telemetry::event::{GapAccepted, Stopped};
 
+/// The task that ends when the handler can never work again.
+pub const HANDLER: &str = "handler";
 /// A chore that shows no sign of life for so long is stuck.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long handing back may take after the grace is over.
 const AFTER_GRACE: Duration = Duration::from_secs(5);
+/// How long leaving the last mark may take.
+const LAST_MARK: Duration = Duration::from_secs(1);
 
 /// A daemon, ready to run.
 pub struct Daemon {
@@ -58,6 +64,7 @@ pub struct Daemon {
     trouble: Arc<Trouble>,
     readiness: watch::Sender<Readiness>,
     admin: AdminServer,
+    accept_gap: bool,
 }
 
 /// A daemon could not be put together.
@@ -83,6 +90,9 @@ pub enum RunError {
     /// Redis does not let us in, and waiting does not help.
     #[error(transparent)]
     Denied(BrokerError),
+    /// The ledger lacks events that were acknowledged.
+    #[error(transparent)]
+    Gap(Box<Missing>),
 }
 
 impl Daemon {
@@ -132,8 +142,16 @@ impl Daemon {
             readiness,
             admin: admin::start(settings.admin, state)?,
             telemetry,
+            accept_gap: false,
             settings,
         })
+    }
+
+    /// Goes on if the ledger lacks events that were acknowledged. Without this, [`Daemon::run`] refuses.
+    #[must_use]
+    pub fn accepting_gap(mut self, accept: bool) -> Self {
+        self.accept_gap = accept;
+        self
     }
 
     /// Where the admin server listens.
@@ -156,20 +174,48 @@ impl Daemon {
             gate: self.gate.subscribe(),
         };
         tokio::select! {
-            ended = self.live(&shutdown) => ended.map_err(RunError::from),
+            ended = self.live(&shutdown) => ended,
             never = sources.follow(self.readiness.clone()) => match never {},
         }
     }
 
-    async fn live(&self, shutdown: &Shutdown) -> Result<(), GaveUp> {
+    async fn live(&self, shutdown: &Shutdown) -> Result<(), RunError> {
+        if let Some(ledger) = &self.ledger {
+            tokio::select! {
+                () = shutdown.stopping().cancelled() => return Ok(()),
+                looked = self.look_for_gap(&**ledger) => looked?,
+            }
+        }
         let tasks = self.start(shutdown).run();
         tokio::pin!(tasks);
         let ended = tokio::select! {
             ended = &mut tasks => ended,
             () = shutdown.stopping().cancelled() => self.drain(tasks, shutdown).await,
         };
+        if let (Some(ledger), Ok(())) = (&self.ledger, &ended) {
+            // The last mark is the one that counts when the ledger is exchanged while nobody works. It is no reason to be late.
+            let _ = tokio::time::timeout(LAST_MARK, gap::leave_mark(&self.broker, &**ledger)).await;
+        }
         self.phases.enter(Phase::Stopped);
-        ended
+        Ok(ended?)
+    }
+
+    /// Compares the ledger with what it was when it was last seen here, however long Redis is away.
+    async fn look_for_gap(&self, ledger: &dyn Ledger) -> Result<(), RunError> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        loop {
+            match gap::look(&self.broker, ledger).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(missing)) if self.accept_gap => {
+                    self.telemetry.emit(GapAccepted { missing: &missing.to_string() });
+                    return Ok(());
+                }
+                Ok(Some(missing)) => return Err(RunError::Gap(Box::new(missing))),
+                Err(CannotLook::Redis(error)) => self.trouble.is(&error),
+                Err(CannotLook::Ledger(error)) => tracing::debug!(%error, "the ledger cannot be looked at yet"),
+            }
+            tokio::time::sleep(backoff.failed()).await;
+        }
     }
 
     /// Waits for the tasks to finish what is in hand, as long as the grace allows.
@@ -198,7 +244,7 @@ impl Daemon {
         tasks.spawn("road", move || road::run(road.clone()));
 
         let (handler, stop) = (Arc::clone(&self.handler), shutdown.clone());
-        tasks.spawn_once("handler", async move {
+        tasks.spawn_once(HANDLER, async move {
             tokio::select! {
                 () = stop.stopping().cancelled() => Ok(()),
                 reason = handler.broken() => Err(TaskError::new(reason)),

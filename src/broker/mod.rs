@@ -17,6 +17,7 @@ pub mod error;
 pub mod group;
 pub mod hold;
 pub mod keys;
+pub mod mark;
 pub mod name;
 pub mod publish;
 pub mod reach;

@@ -63,7 +63,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Process the events of the stream, until SIGTERM or SIGINT
-    Run,
+    Run(run::Args),
     /// Add events to the stream
     Add(add::Args),
     /// List the orders in the ledger, or show one with its history
@@ -98,7 +98,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match &cli.command {
-        Command::Run => run::run(&cli),
+        Command::Run(args) => run::run(&cli, args),
         Command::Add(args) => add::run(&cli, args),
         Command::Orders(args) => orders::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),

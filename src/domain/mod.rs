@@ -12,6 +12,7 @@ pub mod inbox;
 mod json;
 pub mod lanes;
 
+pub mod mark;
 pub mod order;
 pub mod outcome;
 pub mod prune;

@@ -5,10 +5,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use self::chore::{Prune, Pruned};
 use self::error::LedgerError;
-use crate::domain::batch::Batch;
+use crate::domain::batch::{Batch, Source};
+use crate::domain::mark::Mark;
 use crate::domain::order::Rules;
 use crate::domain::outcome::Outcome;
 use crate::telemetry::Telemetry;
@@ -33,6 +35,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// Applies the events of `batch` in order, under the contract of [`Handler::handle`](crate::handler::Handler::handle):
     /// `Applied` and `Duplicate` mean committed and durable.
     fn apply(&self, batch: Batch) -> Pin<Box<dyn Future<Output = Vec<Outcome>> + Send + '_>>;
+
+    /// How far it has come, with the highest id of `source`.
+    fn standing(&self, source: Arc<Source>) -> Pin<Box<dyn Future<Output = Result<Mark, LedgerError>> + Send + '_>>;
 
     /// Forgets one step of what `request` allows.
     fn prune(&self, request: Prune) -> Pin<Box<dyn Future<Output = Result<Pruned, LedgerError>> + Send + '_>>;

@@ -1,13 +1,13 @@
-//! The bookkeeper: keeps the ledger from growing for ever.
+//! The bookkeeper: keeps the ledger from growing for ever, and notes in Redis how far it has come.
 //!
-//! Owns: when the ledger is told what it may forget.
+//! Owns: when the ledger is told what it may forget, and when a mark is left.
 //! Never: what that is (the rule is `domain::prune`); holding up the events, for it forgets in short steps.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::gap;
 use crate::broker::Broker;
-use crate::domain::batch::Source;
 use crate::ledger::Ledger;
 use crate::ledger::chore::{Prune, Pruned};
 use crate::ledger::error::LedgerError;
@@ -17,8 +17,10 @@ use crate::supervisor::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::LedgerPruned;
 
-/// How often it looks.
-const EVERY: Duration = Duration::from_mins(1);
+/// How often it leaves a mark. An older copy of the ledger that lacks less than that goes unnoticed.
+const EVERY: Duration = Duration::from_secs(5);
+/// How often the ledger is pruned: each time after so many marks.
+const PRUNE: u32 = 12;
 
 /// How long a ledger remembers (in the `[ledger]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +47,17 @@ impl Bookkeeper {
 
     /// Keeps the books until it is told to stop.
     pub async fn run(self, shutdown: Shutdown, heartbeat: Heartbeat) -> Result<(), TaskError> {
+        let mut round = 0;
         loop {
-            if let Err(error) = self.prune(&shutdown).await {
+            if let Err(error) = gap::leave_mark(&self.broker, &*self.ledger).await {
+                tracing::debug!(%error, "the ledger left no mark");
+            }
+            if round == 0
+                && let Err(error) = self.prune(&shutdown).await
+            {
                 tracing::debug!(%error, "the ledger was not pruned");
             }
+            round = (round + 1) % PRUNE;
             tokio::select! {
                 () = shutdown.stopping().cancelled() => return Ok(()),
                 () = heartbeat.while_waiting(tokio::time::sleep(EVERY)) => {}
@@ -60,8 +69,7 @@ impl Bookkeeper {
     async fn prune(&self, shutdown: &Shutdown) -> Result<(), LedgerError> {
         // Where nobody can say what could be delivered, every entry is remembered. The history is another matter.
         let below = self.broker.reach().await.ok().flatten().and_then(|reach| reach.bound());
-        let keys = self.broker.keys();
-        let source = Arc::new(Source { stream: keys.stream.clone(), group: keys.group.clone() });
+        let source = gap::source_of(&self.broker);
         let Options { keep_inbox, keep_history } = self.options;
         while !shutdown.stopping().is_cancelled() {
             let request = Prune { source: Arc::clone(&source), below, keep_inbox, keep_history };

@@ -14,6 +14,7 @@ use orderd::domain::batch::{Batch, Context, Source, Work};
 use orderd::domain::entry::Entry;
 use orderd::domain::event::{Action, OrderEvent};
 use orderd::domain::id::EntryId;
+use orderd::domain::mark::Mark;
 use orderd::domain::order::{Rules, State, UnknownAction};
 use orderd::domain::outcome::{FailureClass, Outcome};
 use orderd::ledger::chore::Prune;
@@ -299,6 +300,30 @@ mod contract {
         assert_eq!(seqs, [last, last + 1], "numbers go on where they were");
     }
 
+    pub(super) fn a_ledger_has_a_name_and_says_how_far_it_has_come<S: Store>() {
+        let (store, another) = (S::new(), S::new());
+        let usual = source("orders:events", "order-processors");
+        let standing =
+            |ledger: &dyn Ledger, source: &Arc<Source>| block_on(ledger.standing(Arc::clone(source))).unwrap();
+        let ledger = store.open();
+        let new = standing(&ledger, &usual);
+        assert_eq!((new.events, new.highest), (0, EntryId::MIN));
+        assert_ne!(new.ledger, standing(&another.open(), &usual).ledger);
+
+        let elsewhere = source("other:events", "g");
+        let batch = [
+            work(7, "o-1", "created"),
+            work(9, "o-2", "paid"),
+            work(5, "o-1", "paid"),
+            work_from(&elsewhere, EntryId::new(8, 1), "o-3", "created"),
+        ];
+        assert_eq!(letters(&apply(&ledger, batch)), "ATAA");
+        drop(ledger);
+        let ledger = store.open();
+        assert_eq!(standing(&ledger, &usual), Mark { events: 3, highest: EntryId::new(7, 0), ..new.clone() });
+        assert_eq!(standing(&ledger, &elsewhere), Mark { events: 3, highest: EntryId::new(8, 1), ..new });
+    }
+
     pub(super) fn an_event_that_was_published_twice_has_one_effect<S: Store>() {
         let store = S::new();
         let named = |ms, order: &str, action: &str, id: Option<&str>| {
@@ -528,6 +553,7 @@ mod sqlite {
         entries_below_the_bound_are_forgotten_and_no_others,
         an_entry_is_remembered_until_it_was_out_of_reach_for_long_enough,
         the_history_is_kept_for_as_long_as_it_should_be,
+        a_ledger_has_a_name_and_says_how_far_it_has_come,
         an_event_that_was_published_twice_has_one_effect,
         the_steps_that_an_order_can_take_are_those_of_the_rules,
         an_unknown_action_is_refused_or_ignored_or_recorded,
@@ -652,7 +678,7 @@ mod sqlite {
         let store = SqliteStore::new();
         drop(store.open());
         Connection::open(store.path()).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
-        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 4 };
+        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 5 };
         assert_eq!(SqliteLedger::open(&store.path(), parts()).unwrap_err(), newer);
         assert_eq!(SqliteReader::open_read_only(&store.path()).unwrap_err(), newer);
         assert!(newer.to_string().ends_with("use a newer orderd"));

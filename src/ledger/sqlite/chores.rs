@@ -1,6 +1,6 @@
 //! The chores of the ledger in SQLite.
 //!
-//! Owns: forgetting what cannot come back, in bounded steps.
+//! Owns: forgetting what cannot come back, in bounded steps; how far the ledger has come.
 //! Never: the rule for that (it is `domain::prune`).
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row};
 use super::row::{stored, unstored};
 use crate::domain::batch::Source;
 use crate::domain::id::EntryId;
+use crate::domain::mark::Mark;
 use crate::domain::prune::{self, Note};
 use crate::ledger::chore::{Prune, Pruned};
 
@@ -30,6 +31,21 @@ pub(super) fn prune(conn: &Connection, request: &Prune, now: i64) -> Result<Prun
     let full = |rows: usize| u32::try_from(rows).is_ok_and(|rows| rows == STEP);
     pruned.more = full(pruned.inbox) || full(pruned.history);
     Ok(pruned)
+}
+
+/// How far the ledger has come, with the highest id of `source`.
+pub(super) fn standing(conn: &Connection, source: &Source) -> Result<Mark> {
+    let sql = "SELECT ledger, (SELECT max(seq) FROM history) FROM identity";
+    let mut select = conn.prepare_cached(sql)?;
+    let (ledger, events): (String, Option<i64>) = select.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut select =
+        conn.prepare_cached("SELECT ms, sub FROM inbox WHERE source = ?1 ORDER BY ms DESC, sub DESC LIMIT 1")?;
+    let highest = match number_of(conn, source)? {
+        Some(source) => select.query_row([source], read_id).optional()?,
+        None => None,
+    };
+    let events = unstored(events.unwrap_or_default());
+    Ok(Mark { ledger: ledger.into(), events, highest: highest.unwrap_or(EntryId::MIN) })
 }
 
 /// The number of a source that events have come from.
@@ -60,6 +76,10 @@ fn notes(conn: &Connection, source: i64) -> Result<Vec<Note>> {
 
 fn read_note(row: &Row<'_>) -> Result<Note> {
     Ok(Note { at: row.get(0)?, below: EntryId::new(unstored(row.get(1)?), unstored(row.get(2)?)) })
+}
+
+fn read_id(row: &Row<'_>) -> Result<EntryId> {
+    Ok(EntryId::new(unstored(row.get(0)?), unstored(row.get(1)?)))
 }
 
 /// Keeps the last note from before the span began, for it says what held then.

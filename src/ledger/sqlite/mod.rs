@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, OnceLock, mpsc as std_mpsc};
 use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::chore::{Prune, Pruned};
 use super::error::LedgerError;
 use super::{Ledger, Parts};
-use crate::domain::batch::Batch;
+use crate::domain::batch::{Batch, Source};
+use crate::domain::mark::Mark;
 use crate::domain::outcome::{Failure, Outcome};
 use writer::{Chore, Request, Waiting};
 
@@ -24,6 +25,7 @@ mod fault;
 mod inbox;
 mod lock;
 mod open;
+mod place;
 pub mod reader;
 mod row;
 mod writer;
@@ -39,6 +41,7 @@ pub struct SqliteLedger {
     // Both are `Some` until the ledger is closed.
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<JoinHandle<()>>,
+    broken: Arc<OnceLock<String>>,
 }
 
 impl SqliteLedger {
@@ -46,7 +49,7 @@ impl SqliteLedger {
     pub fn open(path: &Path, parts: Parts) -> Result<Self, LedgerError> {
         let path = path.to_owned();
         let (ready, opened) = std_mpsc::channel();
-        let ledger = Self::start(move |requests| writer::run(&path, &parts, requests, &ready))?;
+        let ledger = Self::start(move |requests, broken| writer::run(&path, &parts, requests, &ready, broken))?;
         let died = || LedgerError::WriterStopped { why: "it died while it opened the file".to_owned() };
         opened.recv().map_err(|_| died())??;
         Ok(ledger)
@@ -64,11 +67,15 @@ impl SqliteLedger {
         }
     }
 
-    fn start(write: impl FnOnce(mpsc::Receiver<Request>) + Send + 'static) -> Result<Self, LedgerError> {
+    fn start(
+        write: impl FnOnce(mpsc::Receiver<Request>, &OnceLock<String>) + Send + 'static,
+    ) -> Result<Self, LedgerError> {
         let (requests, waiting) = mpsc::channel(QUEUE);
-        let thread = Builder::new().name("ledger".to_owned()).spawn(move || write(waiting));
+        let broken = Arc::default();
+        let reason = Arc::clone(&broken);
+        let thread = Builder::new().name("ledger".to_owned()).spawn(move || write(waiting, &reason));
         let writer = thread.map_err(|error| LedgerError::WriterStopped { why: error.to_string() })?;
-        Ok(Self { requests: Some(requests), writer: Some(writer) })
+        Ok(Self { requests: Some(requests), writer: Some(writer), broken })
     }
 
     fn finish(&mut self) -> Result<(), LedgerError> {
@@ -99,6 +106,14 @@ impl Ledger for SqliteLedger {
         })
     }
 
+    fn standing(&self, source: Arc<Source>) -> Pin<Box<dyn Future<Output = Result<Mark, LedgerError>> + Send + '_>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.send(Request::Chore(Chore::Standing(source, reply))).await.ok_or_else(no_writer)?;
+            answer.await.map_err(|_| no_writer())?
+        })
+    }
+
     fn prune(&self, request: Prune) -> Pin<Box<dyn Future<Output = Result<Pruned, LedgerError>> + Send + '_>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
@@ -110,7 +125,7 @@ impl Ledger for SqliteLedger {
     fn broken(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
         Box::pin(async {
             self.stopped().await;
-            "the ledger's writer has stopped".to_owned()
+            self.broken.get().map_or_else(|| "the ledger's writer has stopped".to_owned(), Clone::clone)
         })
     }
 }
@@ -134,8 +149,6 @@ fn failed(doing: &'static str, path: &Path, error: &rusqlite::Error) -> LedgerEr
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -144,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_writer_that_panics_is_noticed_and_nobody_waits_for_it() {
-        let ledger = SqliteLedger::start(|mut requests| {
+        let ledger = SqliteLedger::start(|mut requests, _| {
             let _held = requests.blocking_recv();
             panic!("on purpose");
         })

@@ -3,8 +3,9 @@
 //! Owns: what goes into a transaction, and what is answered when one fails.
 //! Never: an answer before the commit; a second attempt of its own (the events come again).
 
+use std::fmt;
 use std::path::Path;
-use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, OnceLock, mpsc as std_mpsc};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, Transaction};
@@ -13,9 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::book::Book;
 use super::inbox::Begun;
 use super::lock::{self, PATIENCE};
+use super::place::Place;
 use super::{chores, failed, fault, open};
 use crate::crash;
-use crate::domain::batch::Batch;
+use crate::domain::batch::{Batch, Source};
+use crate::domain::mark::Mark;
 use crate::domain::outcome::{Failure, Outcome};
 use crate::ledger::Parts;
 use crate::ledger::chore::{Prune, Pruned};
@@ -38,6 +41,8 @@ pub(super) enum Request {
 pub(super) enum Chore {
     /// Forgets one step.
     Prune(Prune, oneshot::Sender<Result<Pruned, LedgerError>>),
+    /// Says how far the ledger has come.
+    Standing(Arc<Source>, oneshot::Sender<Result<Mark, LedgerError>>),
 }
 
 /// What goes through the writer's hands in one go.
@@ -68,30 +73,37 @@ pub(super) struct Waiting {
     pub(super) reply: oneshot::Sender<Vec<Outcome>>,
 }
 
-/// The thread: opens the file, says through `ready` how that went, and writes until nobody can bring anything any more.
+/// The thread: opens the file, says through `ready` how that went, and writes until nobody can bring anything any more. Where it has to
+/// end before that, `broken` says why.
 pub(super) fn run(
     path: &Path,
     parts: &Parts,
     mut requests: mpsc::Receiver<Request>,
     ready: &std_mpsc::Sender<Result<(), LedgerError>>,
+    broken: &OnceLock<String>,
 ) {
-    let opened = open::for_writing(path);
-    let writer = opened
-        .as_ref()
-        .map_err(Clone::clone)
-        .and_then(|conn| Writer::new(conn, parts, PATIENCE).map_err(|error| failed("prepare", path, &error)));
-    // Whoever opens the ledger waits for this word. If it is gone, then so are the requests.
-    match writer {
-        Ok(mut writer) => {
-            let _ = ready.send(Ok(()));
-            while let Some(group) = gather(&mut requests) {
-                writer.write(group.batches);
-                group.chores.into_iter().for_each(|chore| writer.chore(chore, path));
-            }
-        }
+    // Whoever opens the ledger waits for the word through `ready`. If it is gone, then so are the requests.
+    let conn = match open::for_writing(path) {
+        Ok(conn) => conn,
         Err(error) => {
             let _ = ready.send(Err(error));
+            return;
         }
+    };
+    let ended = match Writer::new(&conn, parts, path, PATIENCE) {
+        Ok(mut writer) => {
+            let _ = ready.send(Ok(()));
+            writer.serve(&mut requests)
+        }
+        Err(error) => {
+            let _ = ready.send(Err(failed("prepare", path, &error)));
+            Ok(())
+        }
+    };
+    if let Err(reason) = ended {
+        let _ = broken.set(reason);
+        // Closing it would write to a disk, or into a place, that has just shown that it cannot be relied on.
+        std::mem::forget(conn);
     }
 }
 
@@ -109,6 +121,8 @@ fn gather(requests: &mut mpsc::Receiver<Request>) -> Option<Group> {
 
 struct Writer<'c> {
     conn: &'c Connection,
+    path: &'c Path,
+    place: Place,
     book: Book<'c>,
     telemetry: &'c Telemetry,
     patience: Duration,
@@ -116,30 +130,45 @@ struct Writer<'c> {
 }
 
 impl<'c> Writer<'c> {
-    fn new(conn: &'c Connection, parts: &'c Parts, patience: Duration) -> rusqlite::Result<Self> {
-        Ok(Self { conn, book: Book::new(conn, &parts.rules)?, telemetry: &parts.telemetry, patience, contended: false })
+    fn new(conn: &'c Connection, parts: &'c Parts, path: &'c Path, patience: Duration) -> rusqlite::Result<Self> {
+        let (book, telemetry) = (Book::new(conn, &parts.rules)?, &parts.telemetry);
+        Ok(Self { conn, path, place: Place::of(path), book, telemetry, patience, contended: false })
     }
 
-    /// Writes a group in one transaction and answers each batch.
-    fn write(&mut self, mut group: Vec<Waiting>) {
+    /// Serves until nobody can bring anything any more, or until the ledger can never be written again: then, why.
+    fn serve(&mut self, requests: &mut mpsc::Receiver<Request>) -> Result<(), String> {
+        while let Some(group) = gather(requests) {
+            self.write(group.batches)?;
+            group.chores.into_iter().try_for_each(|chore| self.chore(chore))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a group in one transaction and answers each batch. An error is the end of the ledger.
+    fn write(&mut self, mut group: Vec<Waiting>) -> Result<(), String> {
         // Nobody waits for these any more: their events will come again, perhaps after something that must come first.
         group.retain(|waiting| !waiting.reply.is_closed());
         if group.is_empty() {
-            return;
+            return Ok(());
         }
-        let answers = match self.transact(&group) {
-            Ok(answers) => answers,
-            Err(error) => group.iter().map(|waiting| unavailable(&error, waiting.batch.len())).collect(),
+        let (answers, ended) = match self.transact(&group) {
+            Ok(answers) => (answers, Ok(())),
+            Err(trouble) => {
+                let answers = group.iter().map(|waiting| unavailable(&trouble, waiting.batch.len())).collect();
+                (answers, trouble.or_end())
+            }
         };
         for (waiting, outcomes) in group.into_iter().zip(answers) {
             // Who has gone away in the meantime gets the events again, and learns then that they are in place.
             let _ = waiting.reply.send(outcomes);
         }
+        ended
     }
 
     /// The outcomes for each request, once they are on the disk. After an error the transaction is undone; where a commit fails
     /// and has happened nevertheless, the events come again and are found in the inbox.
-    fn transact(&mut self, group: &[Waiting]) -> rusqlite::Result<Vec<Vec<Outcome>>> {
+    fn transact(&mut self, group: &[Waiting]) -> Result<Vec<Vec<Outcome>>, Trouble> {
+        self.look_at_place()?;
         let transaction = self.begin()?;
         self.book.start();
         let now = now();
@@ -147,17 +176,29 @@ impl<'c> Writer<'c> {
         crash::point("before-commit");
         transaction.commit()?;
         crash::point("after-commit");
+        // What was written to a file without a name is not in place, whatever the commit says.
+        self.look_at_place()?;
         self.tell_begun();
         Ok(answers)
     }
 
-    /// Does a chore in a transaction of its own, and answers.
-    fn chore(&mut self, chore: Chore, path: &Path) {
+    fn look_at_place(&self) -> Result<(), Trouble> {
+        self.place.missing().map_or(Ok(()), |file| Err(Trouble::Moved(file.display().to_string())))
+    }
+
+    /// Does a chore and answers. An error is the end of the ledger.
+    fn chore(&mut self, chore: Chore) -> Result<(), String> {
+        // Who has gone away in the meantime asks again.
         match chore {
             Chore::Prune(request, reply) => {
-                let pruned = self.prune(&request).map_err(|error| failed("prune", path, &error));
-                // Who has gone away asks again.
-                let _ = reply.send(pruned);
+                let pruned = self.prune(&request);
+                let _ = reply.send(pruned.as_ref().copied().map_err(|error| failed("prune", self.path, error)));
+                pruned.err().map_or(Ok(()), |error| Trouble::from(error).or_end())
+            }
+            Chore::Standing(source, reply) => {
+                let standing = chores::standing(self.conn, &source);
+                let _ = reply.send(standing.map_err(|error| failed("read", self.path, &error)));
+                Ok(())
             }
         }
     }
@@ -187,9 +228,41 @@ impl<'c> Writer<'c> {
     }
 }
 
-fn unavailable(error: &rusqlite::Error, events: usize) -> Vec<Outcome> {
-    let message = format!("the ledger cannot be written: {}", fault::sentence(error));
-    vec![Outcome::Failed(Failure::unavailable(message)); events]
+/// Why a transaction was not written.
+enum Trouble {
+    /// `SQLite` said so.
+    Sqlite(rusqlite::Error),
+    /// This file of the ledger was deleted, or another one stands in its place.
+    Moved(String),
+}
+
+impl Trouble {
+    /// Why the ledger can never be written again, if that is so.
+    fn or_end(self) -> Result<(), String> {
+        match self {
+            Self::Sqlite(error) if !fault::is_final(&error) => Ok(()),
+            other => Err(other.to_string()),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(error) => write!(f, "the ledger cannot be written: {}", fault::sentence(error)),
+            Self::Moved(file) => write!(f, "the ledger's file {file} was deleted or replaced"),
+        }
+    }
+}
+
+fn unavailable(trouble: &Trouble, events: usize) -> Vec<Outcome> {
+    vec![Outcome::Failed(Failure::unavailable(trouble.to_string())); events]
 }
 
 /// The time of a transaction, in milliseconds since 1970.
@@ -200,12 +273,10 @@ fn now() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tempfile::TempDir;
 
     use super::*;
-    use crate::domain::batch::{Context, Source, Work};
+    use crate::domain::batch::{Context, Work};
     use crate::domain::entry::Entry;
     use crate::domain::event::{Action, OrderEvent};
     use crate::domain::id::EntryId;
@@ -239,12 +310,12 @@ mod tests {
         let path = folder.path().join("orderd.db");
         let conn = open::for_writing(&path).unwrap();
         let parts = Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() };
-        test(&mut Writer::new(&conn, &parts, patience).unwrap(), &path);
+        test(&mut Writer::new(&conn, &parts, &path, patience).unwrap(), &path);
     }
 
     fn write(writer: &mut Writer<'_>, ids: std::ops::Range<u64>) -> Vec<Outcome> {
         let (waiting, mut answer) = waiting(ids);
-        writer.write(vec![waiting]);
+        writer.write(vec![waiting]).unwrap();
         answer.try_recv().unwrap()
     }
 
@@ -283,7 +354,7 @@ mod tests {
             let (abandoned, answer) = waiting(0..3);
             drop(answer);
             let (wanted, mut answer) = waiting(3..5);
-            writer.write(vec![abandoned, wanted]);
+            writer.write(vec![abandoned, wanted]).unwrap();
             assert_eq!(answer.try_recv(), Ok(vec![Outcome::Applied; 2]));
             assert_eq!(count(writer.conn, "orders"), 2);
         });
@@ -302,7 +373,7 @@ mod tests {
             drop(sender);
             let group = gather(&mut receiver).unwrap();
             assert_eq!(group.batches.len(), 3, "no further batch once {FULL} events are in hand");
-            writer.write(group.batches);
+            writer.write(group.batches).unwrap();
             let times: i64 =
                 writer.conn.query_row("SELECT count(DISTINCT applied_at) FROM history", [], |row| row.get(0)).unwrap();
             assert_eq!((count(writer.conn, "orders"), times), (6000, 1));

@@ -22,6 +22,13 @@ pub struct GenerationBegan<'a> {
     pub highest: Option<EntryId>,
 }
 
+/// The ledger lacks events that were acknowledged, and the operator goes on all the same.
+#[derive(Debug, Clone, Copy)]
+pub struct GapAccepted<'a> {
+    /// What it lacks.
+    pub missing: &'a str,
+}
+
 /// The ledger forgot what it may.
 #[derive(Debug, Clone, Copy)]
 pub struct LedgerPruned {
@@ -54,5 +61,11 @@ impl Happening for LedgerPruned {
         if inbox + history > 0 {
             debug!(inbox, history, "pruned the ledger");
         }
+    }
+}
+
+impl Happening for GapAccepted<'_> {
+    fn tell(self, _: &Meters) {
+        warn!(missing = self.missing, "going on, as told to, without events that the ledger lacks");
     }
 }

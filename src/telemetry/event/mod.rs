@@ -17,7 +17,7 @@ mod server;
 mod trim;
 
 pub use failure::{DeadLettered, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut};
-pub use ledger::{GenerationBegan, LedgerPruned};
+pub use ledger::{GapAccepted, GenerationBegan, LedgerPruned};
 pub use process::{Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, Stopped, TaskFailed, TaskStarted};
 pub use recovery::{ConsumersRemoved, EntriesLost, EntriesReclaimed, HandedBack, LeaseLost, LeasesRenewed};
 pub use road::{AckMissed, BatchHandled, DeliveryDropped, EntriesRead, EventsSettled, Source};

@@ -10,6 +10,7 @@ use orderd::cli::sandbox::{Options, PrivateServer};
 use tempfile::TempDir;
 
 pub(crate) mod daemon;
+pub(crate) mod faults;
 pub(crate) mod servers;
 
 pub(crate) use daemon::Daemon;
@@ -54,12 +55,23 @@ impl World {
 
     /// A daemon named `instance`, with these settings over the defaults of the tests.
     pub(crate) fn daemon(&self, instance: &str, settings: &[(&str, &str)]) -> Daemon {
-        Daemon::start(self, instance, settings, &[])
+        Daemon::start(self, instance, &[], settings, &[])
+    }
+
+    /// The same, with more arguments and variables.
+    pub(crate) fn daemon_with(
+        &self,
+        instance: &str,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Daemon {
+        Daemon::start(self, instance, arguments, settings, environment)
     }
 
     /// The same, which dies at a crash point.
     pub(crate) fn doomed_daemon(&self, instance: &str, settings: &[(&str, &str)], crash_at: &str) -> Daemon {
-        Daemon::start(self, instance, settings, &[("ORDERD_CRASH_AT", crash_at)])
+        Daemon::start(self, instance, &[], settings, &[("ORDERD_CRASH_AT", crash_at)])
     }
 
     /// Adds an event, and returns its id.
