@@ -98,19 +98,23 @@ pub enum RunError {
 impl Daemon {
     /// Puts a daemon together from `settings`: opens the ledger and the admin server. Redis need not be there yet.
     pub fn build(settings: Settings, telemetry: Telemetry) -> Result<Self, BuildError> {
-        let mut ledger: Option<Arc<dyn Ledger>> = None;
         let handler: Arc<dyn Handler> = match (settings.handler, &settings.ledger) {
             (HandlerKind::Ledger, Location::Sqlite(path)) => {
                 let parts = ledger::Parts { rules: settings.rules.clone(), telemetry: telemetry.clone() };
-                let opened: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path, parts)?);
-                ledger = Some(Arc::clone(&opened));
-                Arc::new(RecordHandler::new(opened))
+                let ledger = SqliteLedger::open(path, parts)?;
+                return Self::with_ledger(settings, telemetry, Arc::new(ledger));
             }
             (HandlerKind::Log, _) => Arc::new(LogHandler),
             (HandlerKind::None, _) => Arc::new(NoneHandler),
         };
+        Self::with_handler(settings, telemetry, handler)
+    }
+
+    /// The same with a `ledger` that was opened before, in place of the one in `settings`.
+    pub fn with_ledger(settings: Settings, telemetry: Telemetry, ledger: Arc<dyn Ledger>) -> Result<Self, BuildError> {
+        let handler = Arc::new(RecordHandler::new(Arc::clone(&ledger)));
         let mut daemon = Self::with_handler(settings, telemetry, handler)?;
-        daemon.ledger = ledger;
+        daemon.ledger = Some(ledger);
         Ok(daemon)
     }
 

@@ -4,6 +4,7 @@
 
 mod check;
 mod clock;
+mod embedding;
 mod harness;
 mod ledger;
 mod ledger_life;

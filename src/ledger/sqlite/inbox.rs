@@ -108,6 +108,12 @@ impl<'c> Inbox<'c> {
         Ok(())
     }
 
+    /// The entry with which nothing has begun after all: what was written for it is undone.
+    pub(super) fn undo(&mut self, entry: EntryId) {
+        self.sources.known.clear();
+        self.begun.retain(|begun| begun.entry != entry);
+    }
+
     /// Forgets what is known: another process may have written since the last transaction, or this one was undone.
     pub(super) fn forget(&mut self) {
         self.sources.known.clear();

@@ -17,11 +17,12 @@ use super::{Ledger, Parts};
 use crate::domain::batch::{Batch, Source};
 use crate::domain::mark::Mark;
 use crate::domain::outcome::{Failure, Outcome};
-use writer::{Chore, Request, Waiting};
+use writer::{Chore, Job, Request, Waiting};
 
 mod book;
 mod chores;
 mod fault;
+mod hook;
 mod inbox;
 mod lock;
 mod open;
@@ -29,6 +30,10 @@ mod place;
 pub mod reader;
 mod row;
 mod writer;
+
+pub use hook::Hook;
+/// What a [`Hook`] speaks to the ledger with.
+pub use rusqlite;
 
 /// So many batches may wait for the writer; whoever brings one more waits with it.
 const QUEUE: usize = 64;
@@ -47,9 +52,20 @@ pub struct SqliteLedger {
 impl SqliteLedger {
     /// Opens the ledger at `path`; makes the file where there is none, and brings an older schema up to date.
     pub fn open(path: &Path, parts: Parts) -> Result<Self, LedgerError> {
+        Self::open_maybe_with(path, parts, None)
+    }
+
+    /// The same, with a `hook` that joins its transactions.
+    pub fn open_with(path: &Path, parts: Parts, hook: Arc<dyn Hook>) -> Result<Self, LedgerError> {
+        Self::open_maybe_with(path, parts, Some(hook))
+    }
+
+    fn open_maybe_with(path: &Path, parts: Parts, hook: Option<Arc<dyn Hook>>) -> Result<Self, LedgerError> {
         let path = path.to_owned();
         let (ready, opened) = std_mpsc::channel();
-        let ledger = Self::start(move |requests, broken| writer::run(&path, &parts, requests, &ready, broken))?;
+        let ledger = Self::start(move |requests, broken| {
+            writer::run(&Job { path, parts, hook }, requests, &ready, broken);
+        })?;
         let died = || LedgerError::WriterStopped { why: "it died while it opened the file".to_owned() };
         opened.recv().map_err(|_| died())??;
         Ok(ledger)

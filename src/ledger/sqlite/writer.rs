@@ -4,7 +4,7 @@
 //! Never: an answer before the commit; a second attempt of its own (the events come again).
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc as std_mpsc};
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +12,7 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::book::Book;
+use super::hook::Hook;
 use super::inbox::Begun;
 use super::lock::{self, PATIENCE};
 use super::place::Place;
@@ -28,6 +29,16 @@ use crate::telemetry::event::GenerationBegan;
 
 /// With so many events in hand no further batch is taken into the transaction.
 const FULL: usize = 4096;
+
+/// What the writer works with.
+pub(super) struct Job {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// The rules, and where what happens is told.
+    pub(super) parts: Parts,
+    /// What joins the transactions.
+    pub(super) hook: Option<Arc<dyn Hook>>,
+}
 
 /// Something for the writer to do.
 pub(super) enum Request {
@@ -76,27 +87,26 @@ pub(super) struct Waiting {
 /// The thread: opens the file, says through `ready` how that went, and writes until nobody can bring anything any more. Where it has to
 /// end before that, `broken` says why.
 pub(super) fn run(
-    path: &Path,
-    parts: &Parts,
+    job: &Job,
     mut requests: mpsc::Receiver<Request>,
     ready: &std_mpsc::Sender<Result<(), LedgerError>>,
     broken: &OnceLock<String>,
 ) {
     // Whoever opens the ledger waits for the word through `ready`. If it is gone, then so are the requests.
-    let conn = match open::for_writing(path) {
+    let conn = match open::for_writing(&job.path) {
         Ok(conn) => conn,
         Err(error) => {
             let _ = ready.send(Err(error));
             return;
         }
     };
-    let ended = match Writer::new(&conn, parts, path, PATIENCE) {
+    let ended = match Writer::new(&conn, job, PATIENCE) {
         Ok(mut writer) => {
             let _ = ready.send(Ok(()));
             writer.serve(&mut requests)
         }
         Err(error) => {
-            let _ = ready.send(Err(failed("prepare", path, &error)));
+            let _ = ready.send(Err(failed("prepare", &job.path, &error)));
             Ok(())
         }
     };
@@ -130,8 +140,14 @@ struct Writer<'c> {
 }
 
 impl<'c> Writer<'c> {
-    fn new(conn: &'c Connection, parts: &'c Parts, path: &'c Path, patience: Duration) -> rusqlite::Result<Self> {
-        let (book, telemetry) = (Book::new(conn, &parts.rules)?, &parts.telemetry);
+    fn new(conn: &'c Connection, job: &'c Job, patience: Duration) -> rusqlite::Result<Self> {
+        let Job { path, parts: Parts { rules, telemetry }, hook } = job;
+        if let Some(hook) = hook {
+            let transaction = lock::begin(conn, patience)?.transaction;
+            hook.prepare(conn)?;
+            transaction.commit()?;
+        }
+        let book = Book::new(conn, rules, hook.as_deref())?;
         Ok(Self { conn, path, place: Place::of(path), book, telemetry, patience, contended: false })
     }
 
@@ -310,7 +326,8 @@ mod tests {
         let path = folder.path().join("orderd.db");
         let conn = open::for_writing(&path).unwrap();
         let parts = Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() };
-        test(&mut Writer::new(&conn, &parts, &path, patience).unwrap(), &path);
+        let job = Job { path: path.clone(), parts, hook: None };
+        test(&mut Writer::new(&conn, &job, patience).unwrap(), &path);
     }
 
     fn write(writer: &mut Writer<'_>, ids: std::ops::Range<u64>) -> Vec<Outcome> {
