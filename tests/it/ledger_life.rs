@@ -44,6 +44,7 @@ fn a_stream_that_was_deleted_and_gives_out_its_ids_again_loses_nothing() {
 /// What the bookkeeper does at once when the daemon starts; else it looks once a minute.
 fn restarted_until(world: &World, what: &str, settings: &[(&str, &str)], mut condition: impl FnMut() -> bool) {
     let mut daemon = world.daemon("w", settings);
+    daemon.wait_until_ready();
     wait_until(what, &mut condition);
     assert!(daemon.stop().0.success());
 }
@@ -193,6 +194,23 @@ fn an_fsync_that_fails_ends_the_process_and_nothing_is_lost_or_applied_twice() {
     faults.end("fsync");
     work_off(&world, &[]);
     assert_applied_once(&world, 200);
+}
+
+#[test]
+fn an_fsync_that_fails_while_the_log_is_copied_back_ends_the_process_too() {
+    let world = World::new();
+    let faults = Faults::new(&world);
+    let settings = [("consumers.batch", "32"), ("consumers.in_flight", "64"), ("consumers.count", "1")];
+    let mut daemon = faults.daemon(&world, &settings);
+    daemon.wait_until_ready();
+    // The database is synced only when the log is copied back, and that is when it has 16 MiB.
+    faults.begin("fsync-db");
+    world.add_many(20_000, 5_000);
+    assert_eq!(exit_code(&mut daemon), Some(74), "{}", daemon.log());
+    assert!(!world.is_drained());
+    faults.end("fsync-db");
+    work_off(&world, &[]);
+    assert_applied_once(&world, 20_000);
 }
 
 #[test]

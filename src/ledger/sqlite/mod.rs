@@ -64,7 +64,7 @@ impl SqliteLedger {
         let path = path.to_owned();
         let (ready, opened) = std_mpsc::channel();
         let ledger = Self::start(move |requests, broken| {
-            writer::run(&Job { path, parts, hook }, requests, &ready, broken);
+            writer::run(&Job { path, parts, hook, log_failed: Arc::default() }, requests, &ready, broken);
         })?;
         let died = || LedgerError::WriterStopped { why: "it died while it opened the file".to_owned() };
         opened.recv().map_err(|_| died())??;

@@ -4,6 +4,8 @@
 //! Never: a change to a file that is not a ledger, or to one that is newer than this orderd.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::hooks::Wal;
@@ -28,13 +30,14 @@ const LOG_PAGES: i32 = 4096;
 /// Marks a file as a ledger of orderd: the letters `ordr`.
 const APPLICATION_ID: i64 = 0x6f72_6472;
 
-/// The writer's connection. Makes the file and the tables where there are none.
-pub(super) fn for_writing(path: &Path) -> Result<Connection, LedgerError> {
+/// The writer's connection. Makes the file and the tables where there are none. Sets `log_failed` when the disk does not take what is
+/// copied from the log into the file.
+pub(super) fn for_writing(path: &Path, log_failed: &Arc<AtomicBool>) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = connect(path, flags)?;
     // Before anything is changed: a file of somebody else stays as it is.
     version(&conn, path)?;
-    settle(&mut conn, path)?;
+    settle(&mut conn, path, Arc::clone(log_failed))?;
     migrate(&conn, path)?;
     // From here on `lock` does the waiting.
     conn.busy_timeout(Duration::ZERO).map_err(|error| failed("open", path, &error))?;
@@ -72,7 +75,7 @@ fn cannot_open(path: &Path, error: &rusqlite::Error) -> LedgerError {
 }
 
 /// How a writer's connection behaves.
-fn settle(conn: &mut Connection, path: &Path) -> Result<(), LedgerError> {
+fn settle(conn: &mut Connection, path: &Path, log_failed: Arc<AtomicBool>) -> Result<(), LedgerError> {
     let opening = |error| failed("open", path, &error);
     if conn.is_readonly("main").map_err(opening)? {
         return Err(LedgerError::CannotOpen { path: path.to_owned(), why: "it may only be read".to_owned() });
@@ -87,19 +90,19 @@ fn settle(conn: &mut Connection, path: &Path) -> Result<(), LedgerError> {
     let settings =
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -32768;";
     conn.execute_batch(settings).map_err(opening)?;
+    let copy_back = move |log: &mut Wal, pages: i32| {
+        copy_back(log, pages, &log_failed);
+        Ok(())
+    };
     conn.wal_hook(Some(copy_back)).map_err(opening)
 }
 
-/// Copies the log back into the file once it is long enough. SQLite would do so by itself, and keep to itself that it failed. What this
-/// returns is what the commit returns that lengthened the log, though that has happened.
-fn copy_back(log: &mut Wal, pages: i32) -> rusqlite::Result<()> {
-    if pages < LOG_PAGES {
-        return Ok(());
-    }
-    match log.checkpoint() {
-        Err(error) if fault::is_final(&error) => Err(error),
-        // In the way of another process, or without room: the next commit tries again.
-        _ => Ok(()),
+/// Copies the log back into the file once it is long enough. SQLite would do so by itself, and keep to itself that it failed; the
+/// commit that calls this does not hand on an error either, not its kind.
+fn copy_back(log: &mut Wal, pages: i32, failed: &AtomicBool) {
+    // In the way of another process, or without room, it is left to the next commit.
+    if pages >= LOG_PAGES && log.checkpoint().is_err_and(|error| fault::is_final(&error)) {
+        failed.store(true, Ordering::Relaxed);
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc as std_mpsc};
 use std::time::{Duration, SystemTime};
 
@@ -38,6 +39,8 @@ pub(super) struct Job {
     pub(super) parts: Parts,
     /// What joins the transactions.
     pub(super) hook: Option<Arc<dyn Hook>>,
+    /// Set when the disk did not take what was copied from the log into the file.
+    pub(super) log_failed: Arc<AtomicBool>,
 }
 
 /// Something for the writer to do.
@@ -93,7 +96,7 @@ pub(super) fn run(
     broken: &OnceLock<String>,
 ) {
     // Whoever opens the ledger waits for the word through `ready`. If it is gone, then so are the requests.
-    let conn = match open::for_writing(&job.path) {
+    let conn = match open::for_writing(&job.path, &job.log_failed) {
         Ok(conn) => conn,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -135,20 +138,21 @@ struct Writer<'c> {
     place: Place,
     book: Book<'c>,
     telemetry: &'c Telemetry,
+    log_failed: &'c AtomicBool,
     patience: Duration,
     contended: bool,
 }
 
 impl<'c> Writer<'c> {
     fn new(conn: &'c Connection, job: &'c Job, patience: Duration) -> rusqlite::Result<Self> {
-        let Job { path, parts: Parts { rules, telemetry }, hook } = job;
+        let Job { path, parts: Parts { rules, telemetry }, hook, log_failed } = job;
         if let Some(hook) = hook {
             let transaction = lock::begin(conn, patience)?.transaction;
             hook.prepare(conn)?;
             transaction.commit()?;
         }
         let book = Book::new(conn, rules, hook.as_deref())?;
-        Ok(Self { conn, path, place: Place::of(path), book, telemetry, patience, contended: false })
+        Ok(Self { conn, path, place: Place::of(path), book, telemetry, log_failed, patience, contended: false })
     }
 
     /// Serves until nobody can bring anything any more, or until the ledger can never be written again: then, why.
@@ -184,7 +188,7 @@ impl<'c> Writer<'c> {
     /// The outcomes for each request, once they are on the disk. After an error the transaction is undone; where a commit fails
     /// and has happened nevertheless, the events come again and are found in the inbox.
     fn transact(&mut self, group: &[Waiting]) -> Result<Vec<Vec<Outcome>>, Trouble> {
-        self.look_at_place()?;
+        self.look_around()?;
         let transaction = self.begin()?;
         self.book.start();
         let now = now();
@@ -193,12 +197,15 @@ impl<'c> Writer<'c> {
         transaction.commit()?;
         crash::point("after-commit");
         // What was written to a file without a name is not in place, whatever the commit says.
-        self.look_at_place()?;
+        self.look_around()?;
         self.tell_begun();
         Ok(answers)
     }
 
-    fn look_at_place(&self) -> Result<(), Trouble> {
+    fn look_around(&self) -> Result<(), Trouble> {
+        if self.log_failed.load(Ordering::Relaxed) {
+            return Err(Trouble::NotTaken);
+        }
         self.place.missing().map_or(Ok(()), |file| Err(Trouble::Moved(file.display().to_string())))
     }
 
@@ -248,6 +255,8 @@ impl<'c> Writer<'c> {
 enum Trouble {
     /// `SQLite` said so.
     Sqlite(rusqlite::Error),
+    /// The disk did not take what was copied from the log into the file.
+    NotTaken,
     /// This file of the ledger was deleted, or another one stands in its place.
     Moved(String),
 }
@@ -272,6 +281,9 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(error) => write!(f, "the ledger cannot be written: {}", fault::sentence(error)),
+            Self::NotTaken => {
+                f.write_str("the ledger cannot be written: the disk did not take what was copied from its log")
+            }
             Self::Moved(file) => write!(f, "the ledger's file {file} was deleted or replaced"),
         }
     }
@@ -324,9 +336,10 @@ mod tests {
     fn with_writer(patience: Duration, test: impl FnOnce(&mut Writer<'_>, &Path)) {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("orderd.db");
-        let conn = open::for_writing(&path).unwrap();
+        let log_failed = Arc::default();
+        let conn = open::for_writing(&path, &log_failed).unwrap();
         let parts = Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() };
-        let job = Job { path: path.clone(), parts, hook: None };
+        let job = Job { path: path.clone(), parts, hook: None, log_failed };
         test(&mut Writer::new(&conn, &job, patience).unwrap(), &path);
     }
 

@@ -2,6 +2,7 @@
  *
  * The variable ORDERD_FAULTS names a folder. While a file stands there, a call on the ledger's files fails:
  *   fsync     fsync and fdatasync with EIO
+ *   fsync-db  the same, on the database itself and not on its log
  *   full      writes with ENOSPC
  *   readonly  opening to write with EROFS
  * Everything else goes to the kernel. */
@@ -32,7 +33,9 @@ static int strikes(const char *fault, int fd) {
     length = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
     if (length <= 0) return 0;
     path[length] = 0;
-    return is_ledger(path) && is_on(fault);
+    if (!is_ledger(path)) return 0;
+    if (strcmp(fault, "fsync") == 0 && strcmp(strrchr(path, '/'), "/orders.db") == 0 && is_on("fsync-db")) return 1;
+    return is_on(fault);
 }
 
 int fsync(int fd) {

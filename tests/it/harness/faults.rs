@@ -30,7 +30,7 @@ impl Faults {
         world.daemon_with("w", &[], settings, &[("ORDERD_FAULTS", folder), ("LD_PRELOAD", library)])
     }
 
-    /// From now on: `fsync`, `full` or `readonly`.
+    /// From now on: `fsync`, `fsync-db`, `full` or `readonly`.
     pub(crate) fn begin(&self, fault: &str) {
         std::fs::write(self.folder.join(fault), "").expect("a file");
     }
