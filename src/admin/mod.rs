@@ -1,8 +1,9 @@
 //! What a machine or a person can ask the running daemon, over HTTP.
 //!
 //! Owns: a thread of its own, so that it answers while everything else is busy; its listener, its pages and its limits.
-//! Never: a question to Redis or to the ledger; it tells what it was told.
+//! Never: a question to Redis; it tells what it was told. What a browser missed is read from the ledger, beside this thread.
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -11,19 +12,24 @@ use std::{future::IntoFuture, io};
 
 use axum::Router;
 use tokio::runtime::{self, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::told::Told;
 use crate::supervisor::heartbeat::Heartbeats;
 use crate::supervisor::phase::Readiness;
 use crate::telemetry::Telemetry;
-use bounded::Bounded;
+use bounded::{Bounded, Terms};
+use live::{Desk, Hub, Live};
 
 mod bounded;
+pub mod live;
 mod pages;
 
 /// How often the histograms are emptied into their buckets, whether or not somebody asks for them.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// So many browsers can catch up from the ledger at the same time; the others wait.
+const LEDGER_READERS: usize = 4;
 /// How long answers that are on their way may still take after a stop.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
@@ -35,6 +41,8 @@ pub struct AdminState {
     pub readiness: watch::Receiver<Readiness>,
     /// Whether its tasks make progress.
     pub heartbeats: Arc<Heartbeats>,
+    /// What browsers can watch, if anything.
+    pub live: Option<Live>,
 }
 
 /// The running HTTP server. It ends with [`AdminServer::stop`], or when it is dropped.
@@ -61,13 +69,22 @@ pub enum AdminError {
 }
 
 /// Starts to serve on `listen`. The address is taken when this returns.
-pub fn start(listen: SocketAddr, state: AdminState) -> Result<AdminServer, AdminError> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Thread)?;
+pub fn start(listen: SocketAddr, mut state: AdminState) -> Result<AdminServer, AdminError> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(LEDGER_READERS).build();
+    let runtime = runtime.map_err(AdminError::Thread)?;
     let refused = |source| AdminError::Listen { address: listen, source };
     let (listener, local_addr) = bind(&runtime, listen).map_err(refused)?;
     let stop = CancellationToken::new();
     let telemetry = state.telemetry.clone();
-    let serving = serve(listener, pages::router(state), telemetry, stop.clone());
+    let hub = Hub::new(state.live.as_ref().map_or(0, |live| live.clients), telemetry.clone());
+    let (desk, told) = match state.live.take() {
+        Some(live) => {
+            let (desk, told) = Desk::new(live, Arc::clone(&hub), stop.clone());
+            (Some(desk), Some(told))
+        }
+        None => (None, None),
+    };
+    let serving = serve(listener, pages::router(state, desk), telemetry, (hub, told), stop.clone());
     let thread =
         Builder::new().name("admin".to_owned()).spawn(move || runtime.block_on(serving)).map_err(AdminError::Thread)?;
     Ok(AdminServer { local_addr, stop, thread: Some(thread) })
@@ -102,7 +119,14 @@ fn bind(runtime: &Runtime, listen: SocketAddr) -> io::Result<(Bounded, SocketAdd
     Ok((Bounded::new(tokio::net::TcpListener::from_std(listener)?), local_addr))
 }
 
-async fn serve(listener: Bounded, pages: Router, telemetry: Telemetry, stop: CancellationToken) {
+async fn serve(
+    listener: Bounded,
+    pages: Router,
+    telemetry: Telemetry,
+    (hub, told): (Arc<Hub>, Option<mpsc::Receiver<Told>>),
+    stop: CancellationToken,
+) {
+    let pages = pages.into_make_service_with_connect_info::<Terms>();
     let server = axum::serve(listener, pages).with_graceful_shutdown(stop.clone().cancelled_owned());
     let overdue = async {
         stop.cancelled().await;
@@ -112,15 +136,24 @@ async fn serve(listener: Bounded, pages: Router, telemetry: Telemetry, stop: Can
         // It has no way to fail: what goes wrong with a connection ends that connection.
         _ = server.into_future() => {}
         () = overdue => {}
-        () = keep_up(&telemetry) => {}
+        never = keep_up(&telemetry, &hub) => match never {},
+        never = pass_on(&hub, told) => match never {},
     }
 }
 
-async fn keep_up(telemetry: &Telemetry) {
+async fn pass_on(hub: &Hub, told: Option<mpsc::Receiver<Told>>) -> Infallible {
+    if let Some(told) = told {
+        hub.pass_on(told).await;
+    }
+    std::future::pending().await
+}
+
+async fn keep_up(telemetry: &Telemetry, hub: &Hub) -> Infallible {
     let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         ticks.tick().await;
         telemetry.upkeep();
+        hub.tell_count();
     }
 }
 

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
-use axum::http::{HeaderName, StatusCode};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::header::{CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::middleware::map_response;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
 use super::AdminState;
+use super::bounded::Terms;
+use super::live::Desk;
 
 const INDEX: &str = "\
 orderd
@@ -28,22 +30,58 @@ orderd
 const EXPOSITION: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
 const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
 
+/// The page is all that it needs, and may speak to nobody but us.
+const PAGE: [(HeaderName, &str); 3] = [
+    (CONTENT_TYPE, "text/html; charset=utf-8"),
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
+    ),
+    (REFERRER_POLICY, "no-referrer"),
+];
+
 struct Known {
     state: AdminState,
+    desk: Option<Desk>,
     started: Instant,
 }
 
 /// All paths. Anything else is 404, and anything but GET and HEAD is 405.
-pub(super) fn router(state: AdminState) -> Router {
+pub(super) fn router(state: AdminState, desk: Option<Desk>) -> Router {
     Router::new()
-        .route("/", get(async || INDEX))
+        .route("/", get(index))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/users/{user}/orders/events", get(events))
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such page; / lists them\n"))
         .layer(map_response(last_answer))
-        .with_state(Arc::new(Known { state, started: Instant::now() }))
+        .with_state(Arc::new(Known { state, desk, started: Instant::now() }))
+}
+
+/// What there is: for a browser that can watch, a page that does.
+async fn index(State(known): State<Arc<Known>>) -> Response {
+    if known.desk.is_none() {
+        return INDEX.into_response();
+    }
+    (PAGE, include_str!("page.html")).into_response()
+}
+
+async fn events(
+    State(known): State<Arc<Known>>,
+    ConnectInfo(terms): ConnectInfo<Terms>,
+    Path(user): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    match &known.desk {
+        None => (StatusCode::NOT_FOUND, "nobody can watch here: notify.sse is false\n").into_response(),
+        // There would be no end to it.
+        Some(_) if method == Method::HEAD => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+        Some(desk) => desk.watch(&user, &uri, &headers, || terms.stay()),
+    }
 }
 
 async fn livez(State(known): State<Arc<Known>>) -> (StatusCode, String) {

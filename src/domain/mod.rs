@@ -16,5 +16,6 @@ pub mod order;
 pub mod outcome;
 pub mod retry;
 pub mod template;
+pub mod told;
 pub mod trim;
 pub mod versions;

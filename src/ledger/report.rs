@@ -58,6 +58,15 @@ pub struct HistoryRow {
     pub applied_at: Timestamp,
 }
 
+/// An event of one of a user's orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserEvent {
+    /// The order.
+    pub order: OrderId,
+    /// What happened to it.
+    pub row: HistoryRow,
+}
+
 /// How much a ledger holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::read::Reader;
 use super::{HandlerKind, NotifySettings, Settings, StreamSettings};
@@ -47,6 +47,9 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     let admin = reader.text("admin.listen", |text| {
         text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
     });
+    if let (Some(notify), Some(admin)) = (&notify, admin) {
+        watched_from_here(reader, notify, admin);
+    }
     let log = log(reader);
     let grace = reader.time("shutdown.grace");
     Some(Settings {
@@ -209,8 +212,40 @@ fn notify(reader: &mut Reader) -> Option<NotifySettings> {
     };
     let channel = reader.text("notify.channel", template);
     let kind = reader.text("notify.type", template);
+    let sse = reader.switch("notify.sse");
+    let token = reader.text("notify.token_file", |text| match text {
+        "" => Ok(None),
+        path => token_in(Path::new(path)).map(Some),
+    });
+    if let (Some(true), Some(channel)) = (sse, &channel)
+        && !channel.tells_user()
+    {
+        let problem = format!("a user cannot be told from a channel of {channel}");
+        let allowed = "a channel with {userId} and no other place, or notify.sse = false";
+        reader.conflict("notify.sse", "notify.channel", problem, allowed);
+    }
     let form = Form { channel: channel?, kind: kind? };
-    Some(NotifySettings { enabled: enabled?, form })
+    Some(NotifySettings { enabled: enabled?, form, sse: sse?, token: token? })
+}
+
+fn token_in(path: &Path) -> Result<SecretString, String> {
+    let token = password_in(path)?;
+    let text = token.expose_secret();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if (16..=256).contains(&text.len()) && text.bytes().all(plain) {
+        Ok(token)
+    } else {
+        Err(format!("{}: what stands there is no such token", path.display()))
+    }
+}
+
+/// Whoever is let in without a token has to be on this host.
+fn watched_from_here(reader: &mut Reader, notify: &NotifySettings, admin: SocketAddr) {
+    if notify.sse && notify.token.is_none() && !admin.ip().is_loopback() {
+        let problem = format!("without a token, everybody who reaches {admin} could watch every user");
+        let allowed = "a token in notify.token_file, or a loopback address in admin.listen";
+        reader.conflict("notify.sse", "admin.listen", problem, allowed);
+    }
 }
 
 fn log(reader: &mut Reader) -> Option<logging::Options> {

@@ -251,6 +251,22 @@ pub const KEYS: &[Key] = &[
         "What stands in the message as its type.",
     ),
     key(
+        "notify.sse",
+        Kind::Switch,
+        "false",
+        "Whether browsers can watch: GET /users/<id>/orders/events at admin.listen answers with server-sent events, and / with\n\
+         a page that shows them. They are heard from notify.channel, whoever publishes them.",
+    ),
+    key(
+        "notify.token_file",
+        Kind::Text(
+            "the path of a readable file with 16 to 256 letters, digits or -._~ and nothing else, or \"\" for none",
+        ),
+        "\"\"",
+        "A file with the token that whoever watches has to present, as Authorization: Bearer or as ?token=. Without one,\n\
+         admin.listen has to be a loopback address.",
+    ),
+    key(
         "admin.listen",
         Kind::Text("an IP address and a port, such as 127.0.0.1:9464 or [::]:9464"),
         "\"127.0.0.1:9464\"",

@@ -7,6 +7,8 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
@@ -71,12 +73,16 @@ pub struct StreamSettings {
 }
 
 /// What is told live (the `[notify]` table of the configuration).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct NotifySettings {
     /// Whether each settled event is told.
     pub enabled: bool,
     /// How a notice looks.
     pub form: Form,
+    /// Whether browsers can watch.
+    pub sse: bool,
+    /// What they have to present, if anything.
+    pub token: Option<SecretString>,
 }
 
 /// Which handler gives events their effect (`handler.kind`).

@@ -203,6 +203,22 @@ fn what_does_not_go_together_is_refused() {
 }
 
 #[test]
+fn who_watches_is_on_this_host_or_has_a_token() {
+    let open = file("[notify]\nsse = true\n[admin]\nlisten = \"0.0.0.0:9464\"\n");
+    assert!(open.mistakes()[0].starts_with("notify.sse: without a token, everybody who reaches 0.0.0.0:9464"));
+    let path = open.folder.path().join("token");
+    std::fs::write(&path, "canary-of-some-length\n").unwrap();
+    let closed = open.flag("notify.token_file", path.to_str().unwrap());
+    assert!(!format!("{:?} {}", closed.settings(), effective(&closed.settings())).contains("canary"));
+
+    std::fs::write(&path, "canary & more of it").unwrap();
+    let mistakes = closed.mistakes().concat();
+    assert!(mistakes.contains("no such token") && !mistakes.contains("canary"), "{mistakes}");
+    let channel = "[notify]\nsse = true\nchannel = \"shop:{userId}:{orderId}\"\n";
+    assert!(file(channel).mistakes()[0].starts_with("notify.sse: a user cannot be told from a channel of shop:"));
+}
+
+#[test]
 fn values_out_of_their_range_are_refused() {
     for text in [
         "instance = \"\"",

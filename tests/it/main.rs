@@ -7,5 +7,6 @@ mod clock;
 mod harness;
 mod ledger;
 mod listen;
+mod live;
 mod notify;
 mod road;
