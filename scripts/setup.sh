@@ -2,8 +2,8 @@
 # Installs what orderd is built with, where it is missing; does nothing where all is there.
 #
 #   scripts/setup.sh           for a build and the demo: Rust, a C compiler (SQLite is built from source), redis-server
-#   scripts/setup.sh --tests   for the tests too: pip, which fetches the other servers (scripts/test-servers.sh), and faketime, which
-#                              sets a server's clock back
+#   scripts/setup.sh --tests   for the tests too: pip, which fetches the other servers (scripts/test-servers.sh), faketime, which
+#                              sets a server's clock back, and, on Debian, chromium, which looks at the page
 #
 # On Debian and Ubuntu it installs by apt-get, as root or through sudo. Elsewhere, and for Rust, it says what to install.
 set -euo pipefail
@@ -21,6 +21,7 @@ main() {
     if [ "${1:-}" = --tests ]; then
         has_pip || wanted+=(python3 python3-pip)
         has_faketime || wanted+=(faketime)
+        has_chromium || ! is_debian || wanted+=(chromium)
     fi
 
     if [ $((${#packages[@]} + ${#wanted[@]})) -gt 0 ]; then
@@ -50,6 +51,10 @@ can_build_c() { has cc && printf '#include <stdio.h>\nint main(void) { return 0;
 
 # The library is all that is wanted of the package; its place depends on the machine.
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
+
+# On Ubuntu the package is an empty one that points to a snap; the test is left out there.
+has_chromium() { [ -x /usr/bin/chromium ]; }
+is_debian() { grep -qx 'ID=debian' /etc/os-release 2>/dev/null; }
 
 has_pip() { has python3 && python3 -m pip --version >/dev/null 2>&1; }
 

@@ -2,6 +2,7 @@
 // Not needed for the build: it tells the linter that helper functions are test code too.
 #![cfg(test)]
 
+mod browser;
 mod check;
 mod clock;
 mod harness;
