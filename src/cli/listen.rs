@@ -14,6 +14,8 @@ use crate::broker::connect::Connector;
 use crate::broker::error::{BrokerError, Trouble};
 use crate::broker::pubsub::{Message, Topics};
 use crate::domain::versions::{Skipped, Versions};
+use crate::ledger::location::Location;
+use crate::ledger::sqlite::reader::SqliteReader;
 use crate::settings::Settings;
 use crate::task::listener::{Heard, Listener, Missed, QUEUE};
 use crate::telemetry::Telemetry;
@@ -24,7 +26,8 @@ const ORDERS: usize = 10_000;
 /// Listens to channels and patterns until Ctrl-C, and prints every message as it comes
 ///
 /// Redis keeps no message for a subscriber that is away. So each gap is told: after a connection was lost, when messages come faster
-/// than they can be printed, and when an order's version shows that one was skipped.
+/// than they can be printed, and when an order's version shows that one was skipped. What was skipped is read from the ledger, where
+/// the configuration names one that is here.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Channels, by their names
@@ -63,16 +66,19 @@ async fn listen(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
     loop {
         let heard = listener.next().await;
         listening |= heard == Heard::Listening;
+        // What was skipped is older than what showed it.
         let skipped = match &heard {
             // What will not mend itself is better told at once; later on it may be a change of passwords under way.
             Heard::Away(error) if !listening && is_hopeless(error) => return Err(error.clone().into()),
             Heard::Message(message) => versions.note_message(&message.payload),
             _ => None,
         };
-        let told = skipped.map_or(Ok(()), |skipped| tell(&Line::Skipped(skipped), args.json));
-        match told.and_then(|()| tell(&Line::Heard(heard), args.json)) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Success),
-            told => told?,
+        let filled = skipped.map_or_else(Vec::new, |skipped| fill(settings, skipped));
+        for line in filled.into_iter().chain([Line::Heard(heard)]) {
+            match tell(&line, args.json) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Success),
+                told => told?,
+            }
         }
     }
 }
@@ -81,6 +87,22 @@ async fn listen(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
 enum Line {
     Heard(Heard),
     Skipped(Skipped),
+    /// What was skipped, as the ledger has it: the channel, and the message.
+    Found(String, String),
+}
+
+/// What was skipped, from the ledger that the configuration names, where all of it is there; else the word that it was skipped.
+fn fill(settings: &Settings, skipped: Skipped) -> Vec<Line> {
+    let Location::Sqlite(ledger) = &settings.ledger;
+    let read = || SqliteReader::open_read_only(ledger)?.order(&skipped.order.as_str().into());
+    // Most who listen have no ledger at hand.
+    let Ok(Some((order, history))) = read() else { return vec![Line::Skipped(skipped)] };
+    let rows = history.into_iter().filter(|row| skipped.versions.contains(&row.version));
+    let notices = rows.map(|row| row.notice(order.order.user.clone(), order.id.clone()));
+    let form = &settings.notify.form;
+    let found: Vec<Line> = notices.map(|notice| Line::Found(form.channel(&notice), form.text(&notice))).collect();
+    let all = skipped.versions.end() - skipped.versions.start() + 1;
+    if found.len() as u64 == all { found } else { vec![Line::Skipped(skipped)] }
 }
 
 fn is_hopeless(error: &BrokerError) -> bool {
@@ -107,6 +129,9 @@ fn text_line(line: &Line) -> (String, bool) {
             let text = String::from_utf8_lossy(payload);
             return (format!("{pattern}[{}] {}", printable(channel), printable(&text)), false);
         }
+        Line::Found(channel, text) => {
+            return (format!("[{}] {} (late, from the ledger)", printable(channel), printable(text)), false);
+        }
         Line::Heard(Heard::Listening) => "orderd: listening; Ctrl-C ends it".to_owned(),
         Line::Heard(Heard::Missed(missed)) => format!("orderd: messages may have been missed: {}", reason(missed)),
         Line::Heard(Heard::Away(error)) => format!("orderd: not listening, trying again: {error}"),
@@ -127,6 +152,7 @@ fn json_line(line: &Line) -> String {
         Line::Heard(Heard::Message(Message { channel, pattern, payload })) => {
             json!({ "channel": channel, "pattern": pattern, "message": String::from_utf8_lossy(payload) })
         }
+        Line::Found(channel, text) => json!({ "channel": channel, "late": true, "message": text }),
         Line::Heard(Heard::Listening) => json!({ "listening": true }),
         Line::Heard(Heard::Missed(missed)) => json!({ "missed": missed_json(*missed) }),
         Line::Heard(Heard::Away(error)) => json!({ "away": error.to_string() }),

@@ -147,6 +147,33 @@ fn a_skipped_version_of_an_order_is_named() {
 }
 
 #[test]
+fn what_was_skipped_is_read_from_the_ledger_where_there_is_one() {
+    let world = World::new();
+    for action in ["created", "paid", "shipped"] {
+        world.add(&[("action", action), ("orderId", "a"), ("amount", "5"), ("userId", "u")]);
+    }
+    let _daemon = world.daemon("w", &[]);
+    world.wait_until_drained();
+    let ledger = format!("ledger.url=sqlite:{}", world.ledger().display());
+    let listening = Listening::start(&world, &["news", "--json", "--set", &ledger]);
+    for version in [1, 3, 9] {
+        publish(&world, "news", &format!(r#"{{"orderId":"a","version":{version}}}"#));
+    }
+    assert_eq!(listening.until_message().1["message"], r#"{"orderId":"a","version":1}"#);
+    let (before, late) = listening.until_message();
+    assert_eq!((before, &late["late"], &late["channel"]), (vec![], &json!(true), &json!("notifications:user:u")));
+    let late: Value = serde_json::from_str(late["message"].as_str().unwrap()).unwrap();
+    assert_eq!((&late["type"], &late["version"]), (&json!("order.paid"), &json!(2)));
+    assert_eq!(listening.until_message().1["message"], r#"{"orderId":"a","version":3}"#);
+    let (before, _) = listening.until_message();
+    assert_eq!(
+        before[0]["missed"],
+        json!({ "order": "a", "from_version": 4, "to_version": 8 }),
+        "not all of it is there"
+    );
+}
+
+#[test]
 fn ctrl_c_ends_it_with_0() {
     let world = World::new();
     let mut listening = Listening::start(&world, &["news", "--json"]);

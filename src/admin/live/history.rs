@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::domain::id::{EntryId, UserId};
-use crate::domain::notice::{Form, Notice};
+use crate::domain::notice::Form;
 use crate::ledger::error::LedgerError;
 use crate::ledger::report::UserEvent;
 use crate::ledger::sqlite::reader::SqliteReader;
@@ -55,8 +55,8 @@ impl History {
             let events = events(ledger, &user, since)?;
             let more = events.len() > MOST as usize;
             let surplus = events.len().saturating_sub(MOST as usize);
-            let notices = events.into_iter().skip(surplus).map(|event| {
-                let notice = notice(user.clone(), event);
+            let notices = events.into_iter().skip(surplus).map(|UserEvent { order, row }| {
+                let notice = row.notice(user.clone(), order);
                 (notice.entry, form.text(&notice))
             });
             Ok::<CaughtUp, LedgerError>(CaughtUp { notices: notices.collect(), more })
@@ -85,16 +85,4 @@ fn events(ledger: &std::path::Path, user: &UserId, since: Since) -> Result<Vec<U
     let mut events = reader.events_of(user, time, MOST + 1)?;
     events.retain(|event| Some(event.row.entry) != told);
     Ok(events)
-}
-
-fn notice(user: UserId, UserEvent { order, row }: UserEvent) -> Notice {
-    Notice {
-        user,
-        order,
-        action: row.action,
-        amount: row.amount,
-        standing: Some((row.state, row.version)),
-        entry: row.entry,
-        at_ms: u64::try_from(row.applied_at.as_millisecond()).unwrap_or_default(),
-    }
 }
