@@ -27,6 +27,7 @@ use crate::settings::{HandlerKind, Settings};
 use crate::supervisor::heartbeat::Heartbeats;
 use crate::supervisor::phase::{Phase, Phases, Readiness};
 use crate::supervisor::shutdown::Shutdown;
+use crate::supervisor::systemd;
 use crate::supervisor::{GaveUp, Supervisor, TaskError};
 use crate::task::lane::{self, Gate};
 use crate::task::nudge::Nudge;
@@ -144,14 +145,18 @@ impl Daemon {
             reading: self.trouble.follow(),
             gate: self.gate.subscribe(),
         };
+        let settled = Nudge::new(self.settings.trimmer.step());
+        let status = status(self.telemetry.clone(), settled.clone());
+        let heartbeats = Arc::clone(&self.heartbeats);
         tokio::select! {
-            ended = self.live(&shutdown) => ended.map_err(RunError::from),
+            ended = self.live(&shutdown, settled) => ended.map_err(RunError::from),
+            never = systemd::follow(self.phases.follow(), heartbeats, status) => match never {},
             never = sources.follow(self.readiness.clone()) => match never {},
         }
     }
 
-    async fn live(&self, shutdown: &Shutdown) -> Result<(), GaveUp> {
-        let tasks = self.start(shutdown).run();
+    async fn live(&self, shutdown: &Shutdown, settled: Nudge) -> Result<(), GaveUp> {
+        let tasks = self.start(shutdown, settled).run();
         tokio::pin!(tasks);
         let ended = tokio::select! {
             ended = &mut tasks => ended,
@@ -180,9 +185,8 @@ impl Daemon {
         ended
     }
 
-    fn start(&self, shutdown: &Shutdown) -> Supervisor {
+    fn start(&self, shutdown: &Shutdown, settled: Nudge) -> Supervisor {
         let mut tasks = Supervisor::new(shutdown.clone(), self.telemetry.clone());
-        let settled = Nudge::new(self.settings.trimmer.step());
         let road = self.road(settled.clone(), shutdown);
         tasks.spawn("road", move || road::run(road.clone()));
 
@@ -245,5 +249,25 @@ impl Daemon {
             // Whatever else is the matter, it may pass; the road waits for it.
             _ => Ok(()),
         }
+    }
+}
+
+/// A line for people: events settled a second since the last line, and what is left to do.
+fn status(telemetry: Telemetry, settled: Nudge) -> impl FnMut() -> String {
+    let mut last = (Instant::now(), settled.total());
+    move || {
+        let now = (Instant::now(), settled.total());
+        let seconds = now.0.duration_since(last.0).as_secs().max(1);
+        let rate = (now.1 - last.1) / seconds;
+        last = now;
+        let latest = telemetry.latest();
+        let backlog = latest.backlog.map_or_else(
+            || "backlog unknown".to_owned(),
+            |backlog| match backlog.lag {
+                Some(lag) => format!("{lag} undelivered, {} pending", backlog.pending),
+                None => format!("undelivered unknown, {} pending", backlog.pending),
+            },
+        );
+        format!("{}: {rate} events/s, {backlog}", latest.phase)
     }
 }

@@ -21,6 +21,7 @@ pub mod add;
 pub mod check;
 pub mod draft;
 pub mod exit;
+pub mod health;
 pub mod orders;
 pub mod plausible;
 pub mod run;
@@ -68,6 +69,8 @@ pub enum Command {
     Add(add::Args),
     /// List the orders in the ledger, or show one with its history
     Orders(orders::Args),
+    /// Ask the daemon on this host whether it is ready, for a health check
+    Health(health::Health),
     /// Check the configuration, and report everything that is wrong with it at once
     Check(Check),
 }
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&cli),
         Command::Add(args) => add::run(&cli, args),
         Command::Orders(args) => orders::run(&cli, args),
+        Command::Health(health) => health::run(&cli, health),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {

@@ -21,6 +21,7 @@ pub mod backoff;
 pub mod heartbeat;
 pub mod phase;
 pub mod shutdown;
+pub mod systemd;
 
 /// So many failures in a row, none of them after a healthy while, and the supervisor gives up.
 pub const MAX_RESTARTS: u32 = 8;

@@ -33,6 +33,11 @@ impl Nudge {
         }
     }
 
+    /// How much was counted so far.
+    pub fn total(&self) -> u64 {
+        self.shared.count.load(Ordering::Relaxed)
+    }
+
     /// Waits for the next nudge.
     pub async fn nudged(&self) {
         self.shared.wake.notified().await;

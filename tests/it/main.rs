@@ -5,5 +5,6 @@
 mod check;
 mod clock;
 mod harness;
+mod health;
 mod ledger;
 mod road;
