@@ -35,6 +35,8 @@ pub struct Pending {
     pub entry: Entry,
     deliveries: u32,
     record: Option<RetryRecord>,
+    /// Under which name it is pending, where the reply says so.
+    owner: Option<ConsumerName>,
 }
 
 /// What one step of a sweep found.
@@ -42,7 +44,7 @@ pub struct Pending {
 pub struct Claimed {
     /// The entries that are ours now.
     pub found: Found,
-    /// Where the next step begins.
+    /// Where the next step begins; the smallest id there is when the sweep has come to its end.
     pub cursor: EntryId,
 }
 
@@ -65,10 +67,12 @@ impl Found {
 }
 
 impl Pending {
-    /// Makes it a delivery. `origin` says whether an earlier holder may have died of it.
+    /// Makes it a delivery of `consumer`, or of the consumer that it was found with. `origin` says whether an earlier holder may have
+    /// died of it.
     pub fn accept(self, consumer: &ConsumerName, origin: Origin, places: &mut Places) -> Option<Received> {
         let place = places.next()?;
-        let delivery = Delivery::new(self.entry.id, consumer.clone(), self.deliveries, origin, place);
+        let consumer = self.owner.unwrap_or_else(|| consumer.clone());
+        let delivery = Delivery::new(self.entry.id, consumer, self.deliveries, origin, place);
         Some(Received { delivery, entry: self.entry, record: self.record })
     }
 }
@@ -111,10 +115,10 @@ impl Broker {
     }
 
     /// One step of a sweep: takes over at most `most` entries that have been idle for `idle`, beginning at `cursor`. Looks at no more
-    /// than ten times as many.
+    /// than ten times as many. What is pending under one of `own`, the names of this worker, stays under that name.
     pub async fn claim(
         &self,
-        consumer: &ConsumerName,
+        (consumer, own): (&ConsumerName, &[ConsumerName]),
         idle: Duration,
         cursor: EntryId,
         most: usize,
@@ -123,6 +127,7 @@ impl Broker {
         let mut claim = self.scripts.claim.key(self.keys.stream.as_str());
         claim.key(self.keys.retry()).arg(self.keys.group.as_str()).arg(consumer.as_str());
         claim.arg(millis(idle)).arg(cursor.to_string()).arg(most);
+        own.iter().for_each(|name| _ = claim.arg(name.as_str()));
         let reply: Value = self.commands.script(OPERATION, &claim).await?;
         claimed(reply).ok_or_else(|| BrokerError::reply(OPERATION))
     }
@@ -130,11 +135,9 @@ impl Broker {
 
 fn claimed(reply: Value) -> Option<Claimed> {
     let mut parts = reply::array(reply)?.into_iter();
-    let cursor = reply::entry_id(&parts.next()?)?;
-    let mut found = found(parts.next()?)?;
-    let deleted = reply::array(parts.next()?)?;
-    found.gone.extend(deleted.iter().filter_map(reply::entry_id));
-    Some(Claimed { found, cursor })
+    let last = reply::entry_id(&parts.next()?)?;
+    let cursor = if last == EntryId::MIN { last } else { last.next().unwrap_or(EntryId::MIN) };
+    Some(Claimed { found: found(parts.next()?)?, cursor })
 }
 
 fn held(row: Value) -> Option<Owned> {
@@ -157,8 +160,9 @@ fn found(reply: Value) -> Option<Found> {
             Some(fields) => Some(reply::fields(fields)?),
         };
         let record = parts.next().and_then(reply::text).as_deref().and_then(read_record);
+        let owner = parts.next().and_then(reply::text).map(ConsumerName::from);
         match fields {
-            Some(fields) => found.pending.push(Pending { entry: Entry { id, fields }, deliveries, record }),
+            Some(fields) => found.pending.push(Pending { entry: Entry { id, fields }, deliveries, record, owner }),
             None => found.gone.push(id),
         }
     }

@@ -7,4 +7,5 @@ mod clock;
 mod harness;
 mod health;
 mod ledger;
+mod names;
 mod road;

@@ -113,7 +113,8 @@ impl Reaper {
             let Some(places) = self.room(shutdown, self.options.batch).await else { return Ok(Ok(())) };
             let most = places.count();
             let taking_up = self.shared.taking_up.lock().await;
-            let claimed = self.shared.broker.claim(&self.consumer, self.options.claim_after, cursor, most).await;
+            let names = (&self.consumer, self.own.as_slice());
+            let claimed = self.shared.broker.claim(names, self.options.claim_after, cursor, most).await;
             let Claimed { found, cursor: next } = match claimed {
                 Ok(claimed) => claimed,
                 Err(error) => return Ok(Err(error)),
