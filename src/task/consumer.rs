@@ -18,6 +18,7 @@ use crate::broker::delivery::{Origin, Places, Received, Window};
 use crate::broker::error::{self, BrokerError};
 use crate::broker::group::Ensured;
 use crate::broker::read::Reader;
+use crate::bug;
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{ConsumerName, EntryId};
 use crate::domain::retry::RetryPolicy;
@@ -163,7 +164,7 @@ impl Consumer {
         {
             return Ok(Err(error));
         }
-        if !self.audited {
+        if !self.audited && !bug::is("no-audit") {
             match self.audit(heartbeat).await? {
                 Ok(()) => self.audited = true,
                 Err(error) => return Ok(Err(error)),

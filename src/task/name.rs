@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::broker::Broker;
 use crate::broker::error::BrokerError;
 use crate::broker::name::{LOCK_TIME, Lock};
+use crate::bug;
 use crate::domain::id::ConsumerName;
 use crate::supervisor::TaskError;
 use crate::supervisor::heartbeat::Heartbeat;
@@ -42,6 +43,9 @@ impl Name {
     /// that may be our own earlier life, whose pending entries go with the name.
     pub async fn take(broker: &Broker, wanted: &str) -> Result<Self, NameError> {
         let token = format!("{:032x}", fastrand::u128(..));
+        if bug::is("share-names") {
+            return Ok(Self { instance: wanted.to_owned(), token });
+        }
         match broker.renew_name(wanted, &token).await {
             Ok(Lock { is_ours: true, .. }) => return Ok(Self { instance: wanted.to_owned(), token }),
             Ok(_) => tokio::time::sleep(LOCK_TIME + Duration::from_millis(50)).await,
@@ -87,6 +91,7 @@ impl Name {
                         sweep.notify_one();
                     }
                 }
+                Ok(_) if bug::is("share-names") => {}
                 Ok(_) => {
                     return Err(TaskError::new(format_args!("another process has taken the name '{}'", self.instance)));
                 }
