@@ -3,3 +3,11 @@
 #![cfg(test)]
 
 mod checker;
+mod faults;
+mod scenario;
+#[path = "../it/harness/servers.rs"]
+mod servers;
+mod stage;
+mod suite;
+mod table;
+mod tutorial;

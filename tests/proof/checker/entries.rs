@@ -9,6 +9,9 @@ use super::history::History;
 use super::record::{Added, Applied, Fate, Id, Letter, What};
 use super::{Class, Violation};
 
+/// Names and values, as they stand in an entry.
+type Fields = [(String, String)];
+
 pub(crate) fn check(history: &History, found: &mut Vec<Violation>) {
     fates(history, found);
     strangers(history, found);
@@ -46,7 +49,7 @@ fn strangers(history: &History, found: &mut Vec<Violation>) {
         *unanswered.entry(added.fields.clone()).or_default() += 1;
     }
     let mut taken: HashSet<Id> = HashSet::new();
-    let mut explains = |id: Id, matches: &dyn Fn(&[(String, String)]) -> bool| {
+    let mut explains = |id: Id, matches: &dyn Fn(&Fields) -> bool| {
         if !taken.insert(id) {
             return true;
         }

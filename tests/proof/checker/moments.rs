@@ -63,13 +63,19 @@ fn unsafe_trims(history: &History, found: &mut Vec<Violation>) {
     let answered: Vec<Id> = history.answered().into_iter().map(|(id, _)| id).collect();
     let mut blamed: HashSet<Id> = HashSet::new();
     let end = Sample { at: u64::MAX, stream: history.end.clone(), mark: i64::MAX };
-    for Sample { at, stream, .. } in history.samples.iter().chain([&end]) {
+    for Sample { at, stream, mark } in history.samples.iter().chain([&end]) {
+        // A group that was made again begins below what it had settled, and what was rightly cut then.
+        let is_done =
+            |id: Id| history.index.letters.contains_key(&id) || history.seq(id).is_some_and(|seq| seq <= *mark);
         let is_cut = |id: Id| stream.first.is_none_or(|first| id < first) && !history.is_excused(id);
         for group in &stream.groups {
             let pending = group.pending.iter().map(|held| held.id).filter(|id| history.index.added.contains_key(id));
             let from = answered.partition_point(|id| *id <= group.last_delivered);
             let to = answered.partition_point(|id| *id <= stream.last_generated).max(from);
-            let undelivered = answered[from..to].iter().copied().take_while(|id| is_cut(*id));
+            let undelivered =
+                answered[from..to].iter().copied().take_while(|id| stream.first.is_none_or(|first| *id < first));
+            let undelivered = undelivered.filter(|id| is_cut(*id));
+            let undelivered = undelivered.filter(|id| group.name != history.run.group || !is_done(*id));
             let cut: Vec<Id> = pending.filter(|id| is_cut(*id)).chain(undelivered).collect();
             for id in cut {
                 if blamed.insert(id) {

@@ -69,8 +69,8 @@ fn valid() -> Files {
         end: stream(5, 22, 22, &[]),
     };
     let mut versions = [0, 0];
-    for n in 1..=20 {
-        let (order, step) = (["a", "b"][n % 2], (n + 1) / 2);
+    for (n, seq) in (1..=20).zip(1..) {
+        let (order, step) = (["a", "b"][n % 2], n.div_ceil(2));
         let action = ["created", "paid"].get(step - 1).copied().unwrap_or("refunded");
         let fields = pairs(&[("orderId", order), ("action", action), ("amount", &step.to_string())]);
         let ms = n as u64;
@@ -84,7 +84,7 @@ fn valid() -> Files {
         versions[n % 2] += 1;
         let (version, amount) = (versions[n % 2], Some(step.to_string()));
         let (order, action) = (order.to_owned(), action.to_owned());
-        files.applied.push(Applied { seq: n as i64, entry: id(ms), order, action, amount, version, at: 100 + ms });
+        files.applied.push(Applied { seq, entry: id(ms), order, action, amount, version, at: 100 + ms });
     }
     for (order, refunded) in [("a", "52"), ("b", "45")] {
         let version = versions[usize::from(order == "b")];
@@ -96,7 +96,11 @@ fn valid() -> Files {
     files.letters.push(Letter { fields: [broken, facts].concat() });
     unanswered(&mut files);
     for (at, delivered, pending) in [(3, 4, (4, "w1-0", 1)), (8, 10, (9, "w1-0", 1)), (12, 14, (13, "w1-1", 1))] {
-        files.samples.push(Sample { at, stream: stream(1, delivered, delivered, &[pending]), mark: delivered as i64 });
+        files.samples.push(Sample {
+            at,
+            stream: stream(1, delivered, delivered, &[pending]),
+            mark: delivered.cast_signed(),
+        });
     }
     files.samples.push(Sample { at: 300, stream: stream(1, 22, 22, &[(13, "w2-0", 2)]), mark: 22 });
     files.facts.push(fact(10, What::Started { worker: worker("w1") }));
