@@ -10,6 +10,7 @@ use super::nudge::Nudge;
 use crate::broker::Broker;
 use crate::broker::error::BrokerError;
 use crate::broker::trim::{TrimState, Trimmed};
+use crate::crash;
 use crate::domain::id::GroupName;
 use crate::supervisor::TaskError;
 use crate::supervisor::heartbeat::Heartbeat;
@@ -83,6 +84,7 @@ impl Trimmer {
         let Options { max_len, on_blocked, .. } = self.options;
         while !shutdown.stopping().is_cancelled() {
             let trimmed = self.broker.trim(max_len, self.options.step(), on_blocked == OnBlocked::Trim).await?;
+            crash::point("after-trim");
             self.tell(&trimmed);
             if trimmed.state != TrimState::More {
                 break;

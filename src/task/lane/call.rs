@@ -15,6 +15,7 @@ use super::{Begun, LaneTask, Step};
 use crate::broker::delivery::{Delivery, Origin};
 use crate::broker::error::Unsettled;
 use crate::bug;
+use crate::crash;
 use crate::domain::batch::{Batch, Context, Work};
 use crate::domain::id::EntryId;
 use crate::domain::lanes::{Item as _, Run};
@@ -91,6 +92,7 @@ impl LaneTask {
     pub(super) fn begun(&mut self, number: u64, Begun { mut run, result }: Begun) {
         self.in_flight.remove(&number);
         self.beginning -= 1;
+        crash::point("after-begin");
         match result {
             Ok(lost) => {
                 self.begin_again.succeeded();

@@ -154,8 +154,10 @@ impl LaneTask {
         self.letters.under_way = true;
         let (broker, telemetry) = (Arc::clone(&self.parts.broker), self.parts.telemetry.clone());
         self.steps.push(Box::pin(async move {
+            crash::point("before-burial");
             match broker.bury(delivery, &entry, &obituary).await {
                 Ok(buried) => {
+                    crash::point("after-burial");
                     if buried == Buried::Done {
                         telemetry.emit(DeadLettered { entry: id, reason: obituary.reason, detail: &obituary.error });
                     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::LaneTask;
 use crate::broker::delivery::{Delivery, Origin};
 use crate::broker::hold::{Held, by_consumer};
+use crate::crash;
 use crate::telemetry::event::HandedBack;
 
 /// How long acknowledging and handing back may take at the very end.
@@ -38,6 +39,7 @@ impl LaneTask {
         left.extend(self.running.drain().flat_map(|(_, running)| running.duties).map(|(delivery, _)| delivery));
         let groups = by_consumer(left.iter().map(|delivery| (delivery.consumer(), unburnt(delivery))));
         for (consumer, held) in groups {
+            crash::point("while-handing-back");
             match tokio::time::timeout_at(deadline.into(), self.parts.broker.hand_back(&consumer, &held)).await {
                 Ok(Ok(lost)) => self.parts.telemetry.emit(HandedBack { count: held.len() - lost.len() }),
                 Ok(Err(error)) => tracing::warn!(count = held.len(), %error, "not handed back; they stay pending"),

@@ -17,6 +17,7 @@ use crate::broker::claim::{Claimed, Found, Owned};
 use crate::broker::delivery::{Origin, Places};
 use crate::broker::error::BrokerError;
 use crate::bug;
+use crate::crash;
 use crate::domain::id::{ConsumerName, EntryId};
 use crate::supervisor::TaskError;
 use crate::supervisor::heartbeat::Heartbeat;
@@ -120,6 +121,7 @@ impl Reaper {
                 Ok(claimed) => claimed,
                 Err(error) => return Ok(Err(error)),
             };
+            crash::point("after-claim");
             self.take_up(found, places).await?;
             drop(taking_up);
             if next == EntryId::MIN || bug::is("sweep-from-the-front") {
