@@ -8,7 +8,7 @@ use std::time::Duration;
 use orderd::cli::sandbox::Options;
 
 use crate::checker::Verdict;
-use crate::faults;
+use crate::faults::{self, refusals};
 use crate::scenario::{Scenario, Setting, Take};
 use crate::servers;
 use crate::stage::producer;
@@ -94,6 +94,23 @@ const SCENARIOS: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "redis out of memory",
+        fault: refusals::out_of_memory,
+        produced: producer::Options { malformed: 10, ..USUAL.produced },
+        needs: &[("out of memory", 2)],
+        ..USUAL
+    },
+    Scenario { name: "redis read-only", fault: refusals::read_only, needs: &[("read-only servers", 2)], ..USUAL },
+    Scenario { name: "key overwritten", fault: refusals::overwrite_key, needs: &[("keys overwritten", 2)], ..USUAL },
+    Scenario {
+        // Up to seven times as long as `claim_after`: a slow handler, and then one that is away. Nothing is to be taken over.
+        name: "ledger locked",
+        fault: refusals::lock_ledger,
+        setting: Setting::Calm,
+        needs: &[("ledger locked", 2)],
+        ..USUAL
+    },
+    Scenario {
         name: "one worker, kill -9",
         fault: faults::kill,
         instances: &["w1"],
@@ -138,6 +155,31 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "crash before the ack", crash_at: Some("before-ack:0.02"), needs: &[("crashes", 5)], ..USUAL },
     Scenario { name: "crash after the ack", crash_at: Some("after-ack:0.02"), needs: &[("crashes", 5)], ..USUAL },
+    Scenario {
+        name: "crash after a claim",
+        fault: faults::kill,
+        crash_at: Some("after-claim:0.3"),
+        needs: &[("kills", 3), ("crashes", 1)],
+        ..USUAL
+    },
+    Scenario {
+        name: "crash at the beginning of a try",
+        fault: faults::kill,
+        crash_at: Some("after-begin:0.05"),
+        needs: &[("kills", 3), ("crashes", 1)],
+        ..USUAL
+    },
+    Scenario { name: "crash before a burial", crash_at: Some("before-burial:0.1"), needs: &[("crashes", 5)], ..USUAL },
+    Scenario { name: "crash after a burial", crash_at: Some("after-burial:0.1"), needs: &[("crashes", 5)], ..USUAL },
+    Scenario { name: "crash in a renewal", crash_at: Some("in-renewal:0.2"), needs: &[("crashes", 5)], ..USUAL },
+    Scenario { name: "crash after a trim", crash_at: Some("after-trim:0.02"), needs: &[("crashes", 5)], ..USUAL },
+    Scenario {
+        name: "crash while handing back",
+        fault: faults::roll,
+        crash_at: Some("while-handing-back:0.5"),
+        needs: &[("crashes", 3), ("redelivered", 1)],
+        ..USUAL
+    },
     Scenario {
         name: "everything at once",
         fault: faults::everything,
@@ -223,10 +265,14 @@ fn every_planted_bug_is_found() {
 
 #[test]
 fn the_loop_of_the_tutorials_does_not_pass() {
-    let take = take();
-    let judgement = tutorial::run(&take);
-    Table::new("tutorial").row("tutorial loop", take.seed, &judgement);
-    assert_eq!(judgement.verdict, Verdict::Invalid);
+    let mut table = Table::new("tutorial");
+    let is_found = (0..TRIES).any(|_| {
+        let take = take();
+        let judgement = tutorial::run(&take);
+        table.row("tutorial loop", take.seed, &judgement);
+        judgement.verdict == Verdict::Invalid
+    });
+    assert!(is_found, "it has lost and repeated nothing, {TRIES} times over");
 }
 
 /// Runs a scenario; what is wrong, if anything is.

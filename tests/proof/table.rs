@@ -13,7 +13,7 @@ pub(crate) struct Table {
 }
 
 /// What was done, and is shown where it happened.
-const DONE: [&str; 22] = [
+const DONE: [&str; 26] = [
     "kills",
     "in flight at a kill",
     "crashes",
@@ -34,6 +34,10 @@ const DONE: [&str; 22] = [
     "replies cut",
     "connections reset",
     "namesakes started",
+    "out of memory",
+    "read-only servers",
+    "keys overwritten",
+    "ledger locked",
     "lost by Redis",
     "unanswered",
 ];

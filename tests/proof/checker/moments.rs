@@ -137,7 +137,12 @@ fn ends(history: &History, found: &mut Vec<Violation>) {
                 if !ok {
                     say(Class::BadEnd, None, format!("{worker} was asked to stop at {}, and failed", fact.at));
                 }
-                for id in left.iter().filter(|id| history.seq(**id).is_some_and(|seq| seq <= *mark)) {
+                // What an earlier life applied and could not acknowledge is this one's inheritance, not its fault.
+                let born = history.facts.iter().filter(|other| {
+                    other.at < fact.at && matches!(&other.what, What::Started { worker: name } if name == worker)
+                });
+                let born = born.map(|other| other.at).max().unwrap_or(0);
+                for id in left.iter().filter(|id| applied_between(history, **id, born, *mark)) {
                     let what = format!("{worker} had applied it when it stopped, and left it pending");
                     say(Class::NeedlessRedelivery, Some(*id), what);
                 }
@@ -151,6 +156,12 @@ fn ends(history: &History, found: &mut Vec<Violation>) {
             _ => {}
         }
     }
+}
+
+/// Whether an entry was applied after the time `born`, and not after the seq `mark`.
+fn applied_between(history: &History, id: Id, born: u64, mark: i64) -> bool {
+    let rows = history.index.applied.get(&id).into_iter().flatten().map(|row| &history.applied[*row]);
+    rows.into_iter().any(|row| row.at >= born && row.seq <= mark)
 }
 
 /// Everything that any sample shows as pending in the group that is judged.

@@ -104,6 +104,7 @@ fn valid() -> Files {
     }
     files.samples.push(Sample { at: 300, stream: stream(1, 22, 22, &[(13, "w2-0", 2)]), mark: 22 });
     files.facts.push(fact(10, What::Started { worker: worker("w1") }));
+    files.facts.push(fact(11, What::Started { worker: worker("w2") }));
     files.facts.push(fact(150, What::Killed { worker: worker("w1"), in_flight: 1 }));
     files.facts.push(fact(400, What::Stopped { worker: worker("w2"), ok: true, mark: 22, left: Vec::new() }));
     files
@@ -305,10 +306,15 @@ fn a_dead_letter_that_should_not_be_or_is_not_whole_is_found() {
 #[test]
 fn a_redelivery_without_a_reason_is_found() {
     planted(Class::NeedlessRedelivery, |files| {
-        let What::Stopped { left, .. } = &mut files.facts[2].what else { panic!("the stop") };
+        let What::Stopped { left, .. } = &mut files.facts[3].what else { panic!("the stop") };
         left.push(id(20));
     });
     planted(Class::NeedlessRedelivery, |files| files.run.calm = true);
+    let mut files = valid();
+    let What::Stopped { left, .. } = &mut files.facts[3].what else { panic!("the stop") };
+    left.push(id(20));
+    files.facts.push(fact(200, What::Started { worker: worker("w2") }));
+    assert_eq!(judged(&files).verdict, Verdict::Valid, "what an earlier life applied is inherited");
 }
 
 #[test]
@@ -331,7 +337,7 @@ fn a_worker_that_ends_by_itself_or_badly_is_found() {
         files.facts.push(fact(200, What::Died { worker: worker("w1"), status: "exit status: 70".to_owned() }));
     });
     planted(Class::BadEnd, |files| {
-        let What::Stopped { ok, .. } = &mut files.facts[2].what else { panic!("the stop") };
+        let What::Stopped { ok, .. } = &mut files.facts[3].what else { panic!("the stop") };
         *ok = false;
     });
 }

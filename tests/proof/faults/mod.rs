@@ -10,6 +10,8 @@ use crate::stage::Stage;
 use crate::stage::proxy::Weather;
 use crate::stage::stream::{DEAD, GROUP, STREAM};
 
+pub(crate) mod refusals;
+
 /// One step of trouble, with its pauses.
 pub(crate) type Fault = fn(&mut Stage);
 
@@ -176,13 +178,14 @@ pub(crate) fn refuse_dead_letters(stage: &mut Stage) {
 pub(crate) fn bad_network(stage: &mut Stage) {
     stage.pause_between(300, 800);
     let weathers = [
-        (Weather::Slow, "slow network"),
+        (Weather::Cut, "replies cut"),
         (Weather::BlackHole, "black holes"),
         (Weather::OneWay, "one-way networks"),
-        (Weather::Cut, "replies cut"),
         (Weather::Fine, "connections reset"),
+        (Weather::Slow, "slow network"),
     ];
-    let (weather, name) = weathers[stage.rng.usize(..weathers.len())];
+    let (weather, name) = weathers[stage.weathers % weathers.len()];
+    stage.weathers += 1;
     let Some(proxy) = &stage.proxy else { return };
     if weather == Weather::Fine {
         proxy.reset();

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -43,6 +44,8 @@ pub(crate) struct Stage {
     environment: Vec<(String, String)>,
     /// Entries that a consumer of the harness has in its hand.
     pub held: Vec<Id>,
+    /// How often the weather has changed.
+    pub weathers: usize,
 }
 
 /// What a stage is made of.
@@ -73,6 +76,7 @@ impl Stage {
             settings: props.settings,
             environment: props.environment,
             held: Vec::new(),
+            weathers: 0,
         }
     }
 
@@ -139,8 +143,13 @@ impl Stage {
     /// Stops a worker in good order, and notes what it left.
     pub(crate) fn stop(&mut self, worker: &str) {
         let Some(child) = self.workers.remove(worker) else { return };
+        let is_new = child.is_new();
         let status = child.stop(STOP_PATIENCE);
-        let ok = status.is_some_and(|status| status.success());
+        if status.is_some_and(|status| self.is_crash(status)) {
+            return self.journal.note(What::Crashed { worker: worker.to_owned() });
+        }
+        let ended_by_the_signal = |status: ExitStatus| is_new && status.signal() == Some(15);
+        let ok = status.is_some_and(|status| status.success() || ended_by_the_signal(status));
         let mark = stream::mark(&stream::open_ledger(&self.ledger()));
         let left = self.look().map(|stream| self.in_hand(&stream, worker)).unwrap_or_default();
         self.journal.note(What::Stopped { worker: worker.to_owned(), ok, mark, left });
@@ -223,14 +232,11 @@ impl Stage {
     }
 
     fn look_after_workers(&mut self) {
-        let ended: Vec<(String, std::process::ExitStatus)> =
+        let ended: Vec<(String, ExitStatus)> =
             self.workers.iter_mut().filter_map(|(name, worker)| Some((name.clone(), worker.ended()?))).collect();
         for (worker, status) in ended {
-            // A crash point kills from within, and a test that sets one expects it.
-            let expected =
-                status.signal() == Some(9) && self.environment.iter().any(|(name, _)| name == "ORDERD_CRASH_AT");
             let name = worker.clone();
-            self.journal.note(if expected {
+            self.journal.note(if self.is_crash(status) {
                 What::Crashed { worker: name }
             } else {
                 What::Died { worker: name, status: status.to_string() }
@@ -238,6 +244,11 @@ impl Stage {
             self.workers.remove(&worker);
             self.start_again(&worker);
         }
+    }
+
+    /// A crash point kills from within, and a scenario that sets one expects it.
+    fn is_crash(&self, status: ExitStatus) -> bool {
+        status.signal() == Some(9) && self.environment.iter().any(|(name, _)| name == "ORDERD_CRASH_AT")
     }
 
     /// Waits a moment for a worker to have something in its hand; how much it has.

@@ -17,6 +17,7 @@ pub(crate) struct Place<'a> {
 /// A worker. Dropped, it is killed.
 pub(crate) struct Worker {
     child: Child,
+    started: Instant,
     frozen: bool,
 }
 
@@ -57,7 +58,7 @@ impl Worker {
         command.arg("--set").arg(format!("ledger.url=sqlite:{}", place.ledger.display()));
         command.envs(environment.iter().map(|(name, value)| (name, value))).env_remove("ORDERD_CONFIG");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Self { child: command.spawn().expect("a worker starts"), frozen: false }
+        Self { child: command.spawn().expect("a worker starts"), started: Instant::now(), frozen: false }
     }
 
     /// How it ended, if it has.
@@ -82,6 +83,11 @@ impl Worker {
             std::thread::park_timeout(Duration::from_millis(5));
         }
         None
+    }
+
+    /// Whether it has just been started, so that a signal may find it before it has learnt what to do with one.
+    pub(crate) fn is_new(&self) -> bool {
+        self.started.elapsed() < Duration::from_secs(2)
     }
 
     pub(crate) fn freeze(&mut self) {
