@@ -3,7 +3,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint doc
+.PHONY: help setup demo test proof lint doc
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,6 +19,12 @@ test: ## Run every test, against every server that can be had
 	@scripts/setup.sh --tests
 	@scripts/test-servers.sh
 	cargo test --locked --features crash-points
+
+proof: ## Prove what is promised: every fault, every server, every planted bug (about 15 minutes)
+	@scripts/setup.sh --tests
+	@scripts/test-servers.sh
+	ORDERD_PROOF=long cargo test --locked --features crash-points --test proof -- --nocapture --test-threads 1
+	@cat target/proof/*.md
 
 lint: setup ## Check format and lints
 	cargo fmt --check

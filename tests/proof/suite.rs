@@ -164,9 +164,9 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "crash at the beginning of a try",
-        fault: faults::kill,
-        crash_at: Some("after-begin:0.05"),
-        needs: &[("kills", 3), ("crashes", 1)],
+        fault: faults::roll,
+        crash_at: Some("after-begin:0.5"),
+        needs: &[("stops", 4), ("crashes", 1)],
         ..USUAL
     },
     Scenario { name: "crash before a burial", crash_at: Some("before-burial:0.1"), needs: &[("crashes", 5)], ..USUAL },
@@ -293,7 +293,7 @@ fn is_long() -> bool {
 
 fn take() -> Take {
     let seed = std::env::var("ORDERD_PROOF_SEED").ok().and_then(|seed| seed.parse().ok());
-    let time = Duration::from_secs(if is_long() { 12 } else { 8 });
+    let time = Duration::from_secs(if is_long() { 10 } else { 8 });
     let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     Take { time, seed, server: Options::default(), bug: None, series: "" }
 }
