@@ -3,7 +3,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench recovery lint doc
+.PHONY: help setup demo test bench recovery proof lint doc
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,12 @@ bench: setup ## Measure orderd against the limit of the server; docs/performance
 
 recovery: setup ## Measure how soon work goes on after a death, a stop or an outage, and what trimming costs (about two minutes; ARGS=--quick for one round)
 	cargo bench --locked --bench recovery -- $(ARGS)
+
+proof: ## Prove what is promised: every fault, every server, every planted bug (about 15 minutes)
+	@scripts/setup.sh --tests
+	@scripts/test-servers.sh
+	ORDERD_PROOF=long cargo test --locked --features crash-points --test proof -- --nocapture --test-threads 1
+	@cat target/proof/*.md
 
 lint: setup ## Check format and lints
 	cargo fmt --check

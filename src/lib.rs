@@ -11,6 +11,7 @@
 //!
 //! A Rust program can run the whole daemon with a handler of its own: [`daemon::Daemon::with_handler`].
 
+pub mod bug;
 pub mod crash;
 pub mod domain;
 

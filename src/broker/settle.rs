@@ -11,6 +11,7 @@ use super::claim::write_record;
 use super::delivery::Delivery;
 use super::error::{BrokerError, Trouble, Unsettled};
 use super::hold::Held;
+use crate::bug;
 use crate::domain::entry::{Entry, Field};
 use crate::domain::id::{ConsumerName, EntryId};
 use crate::domain::retry::{DeadReason, RetryRecord};
@@ -168,6 +169,17 @@ impl Broker {
     }
 
     async fn bury_in_one_step(&self, delivery: &Delivery, letter: &[Field], keep: u64) -> Result<Buried, BrokerError> {
+        if bug::is("bury-with-multi") {
+            let mut multi = redis::pipe();
+            multi.atomic().cmd("XADD").arg(self.keys.dead()).arg("*").arg(letter);
+            multi.cmd("XACK").arg(self.keys.stream.as_str()).arg(self.keys.group.as_str());
+            multi.arg(delivery.id().to_string());
+            // As the mistake goes: what was executed is done.
+            return match self.commands.pipeline("adding a dead letter", &multi).await {
+                Err(error) if error.is_away() => Err(error),
+                _ => Ok(Buried::Done { cut: 0 }),
+            };
+        }
         let mut bury = self.scripts.bury.key(self.keys.stream.as_str());
         bury.key(self.keys.dead()).key(self.keys.retry());
         bury.arg(self.keys.group.as_str()).arg(delivery.consumer().as_str()).arg(delivery.id().to_string()).arg(keep);

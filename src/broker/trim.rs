@@ -6,6 +6,7 @@
 use super::Broker;
 use super::error::BrokerError;
 use super::reply;
+use crate::bug;
 use crate::domain::id::{EntryId, GroupName};
 use crate::domain::trim::{Floor, SafePoint};
 
@@ -45,6 +46,12 @@ impl Broker {
     /// what is over the bound goes even if a group still needs it.
     pub async fn trim(&self, keep: u64, most: u64, cut_needed: bool) -> Result<Trimmed, BrokerError> {
         const OPERATION: &str = "trimming the stream";
+        if bug::is("trim-by-length") {
+            let mut trim = redis::cmd("XTRIM");
+            trim.arg(self.keys.stream.as_str()).arg("MAXLEN").arg(keep);
+            let cut = self.commands.query(OPERATION, &trim).await?;
+            return Ok(Trimmed { state: TrimState::Within, cut, unacknowledged: 0, length: keep, floor: None });
+        }
         let mut trim = self.scripts.trim.key(self.keys.stream.as_str());
         trim.key(self.keys.watermark()).arg(self.keys.group.as_str()).arg(keep).arg(most);
         trim.arg(if cut_needed { "trim" } else { "keep" });

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::broker::Broker;
 use crate::broker::error::BrokerError;
 use crate::broker::name::{LOCK_TIME, Lock};
+use crate::bug;
 use crate::domain::id::ConsumerName;
 use crate::supervisor::TaskError;
 use crate::supervisor::heartbeat::Heartbeat;
@@ -45,6 +46,9 @@ impl Name {
     /// that may be our own earlier life, whose pending entries go with the name.
     pub async fn take(broker: &Broker, wanted: &str) -> Result<Self, NameError> {
         let token = format!("{:032x}", fastrand::u128(..));
+        if bug::is("share-names") {
+            return Ok(Self { instance: wanted.to_owned(), token });
+        }
         let instance = match Self::lock(broker, wanted, &token).await {
             Ok(instance) => instance.ok_or_else(|| NameError::AllTaken(wanted.to_owned()))?,
             // No lock can be made now. A name that nobody else can have needs none, and working off entries is what frees memory.
@@ -85,6 +89,7 @@ impl Name {
                         sweep.notify_one();
                     }
                 }
+                Ok(_) if bug::is("share-names") => {}
                 Ok(_) => {
                     return Err(TaskError::new(format_args!("another process has taken the name '{}'", self.instance)));
                 }

@@ -12,6 +12,7 @@ use super::nudge::Nudge;
 use crate::broker::Broker;
 use crate::broker::error::BrokerError;
 use crate::broker::trim::{TrimState, Trimmed};
+use crate::crash;
 use crate::domain::trim::{Standstill, Turn};
 use crate::supervisor::TaskError;
 use crate::supervisor::heartbeat::Heartbeat;
@@ -92,6 +93,7 @@ impl Trimmer {
         let mut last = None;
         while !shutdown.stopping().is_cancelled() {
             let trimmed = self.broker.trim(max_len, self.options.step(), on_blocked == OnBlocked::Trim).await?;
+            crash::point("after-trim");
             if trimmed.cut > 0 {
                 self.telemetry.emit(event::Trimmed { count: trimmed.cut, unacknowledged: trimmed.unacknowledged });
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Result, Row, Statement};
 
 use super::row::{stored, unstored};
+use crate::bug;
 use crate::domain::batch::{Source, Work};
 use crate::domain::id::EntryId;
 use crate::domain::inbox::{self, Digest, Place};
@@ -82,6 +83,9 @@ impl<'c> Inbox<'c> {
         let same_id = self.same_id.query_map((source, ms, sub), generation_and_digest)?;
         let same_id = same_id.collect::<Result<Vec<_>>>()?;
         let (generation, restarted) = match inbox::place(&same_id, digest, unstored(present)) {
+            Place::Known if bug::is("no-inbox") => {
+                return Ok(Some(Noted { source, id: (ms, sub), generation: present, restarted: false }));
+            }
             Place::Known => return Ok(None),
             Place::New(generation) => (stored(generation), false),
             Place::Restarted(generation) => (stored(generation), true),

@@ -14,6 +14,7 @@ use super::job::{Job, Life};
 use super::{Begun, LaneTask, Step};
 use crate::broker::delivery::{Delivery, Origin};
 use crate::broker::error::Unsettled;
+use crate::bug;
 use crate::crash;
 use crate::domain::batch::{Batch, Context, Work};
 use crate::domain::id::EntryId;
@@ -99,6 +100,7 @@ impl LaneTask {
     pub(super) fn begun(&mut self, number: u64, Begun { mut run, result }: Begun) {
         self.in_flight.remove(&number);
         self.beginning -= 1;
+        crash::point("after-begin");
         match result {
             Ok(lost) => {
                 self.begin_again.succeeded();
@@ -142,8 +144,14 @@ impl LaneTask {
         self.running.insert(number, running);
         let handler = Arc::clone(&self.parts.handler);
         let timeout = self.parts.options.timeout;
+        let too_soon = bug::is("ack-before-commit").then(|| Arc::clone(&self.parts.broker));
         self.steps.push(Box::pin(async move {
             crash::handling(batch.iter().map(|work| work.event.order.as_str()));
+            if let Some(broker) = too_soon {
+                let ids: Vec<EntryId> = batch.iter().map(|work| work.event.id()).collect();
+                // As the mistake goes, nobody looks at the answer.
+                let _ = broker.ack_gone(&ids).await;
+            }
             let call = AssertUnwindSafe(async move { handler.handle(batch).await }).catch_unwind();
             Step::Called(
                 number,

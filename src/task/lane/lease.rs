@@ -11,6 +11,7 @@ use super::{LaneTask, Step};
 use crate::broker::delivery::Delivery;
 use crate::broker::error::BrokerError;
 use crate::broker::hold::{Held, by_consumer};
+use crate::crash;
 use crate::domain::id::EntryId;
 use crate::domain::lanes::Item as _;
 use crate::telemetry::event::{LeaseLost, LeasesRenewed};
@@ -34,6 +35,7 @@ impl LaneTask {
             let count = groups.iter().map(|(_, held)| held.len()).sum();
             let mut lost = Vec::new();
             for (consumer, held) in groups {
+                crash::point("in-renewal");
                 match broker.renew(&consumer, &held).await {
                     Ok(ids) => lost.extend(ids),
                     Err(error) => return Step::Renewed(count, Err(error)),

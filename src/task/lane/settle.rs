@@ -166,8 +166,10 @@ impl LaneTask {
         let (broker, telemetry) = (Arc::clone(&self.parts.broker), self.parts.telemetry.clone());
         let keep = self.parts.options.max_letters;
         self.steps.push(Box::pin(async move {
+            crash::point("before-burial");
             match broker.bury(delivery, &entry, &obituary, keep).await {
                 Ok(buried) => {
+                    crash::point("after-burial");
                     if let Buried::Done { cut } = buried {
                         telemetry.emit(DeadLettered { entry: id, reason: obituary.reason, detail: &obituary.error });
                         if cut > 0 {

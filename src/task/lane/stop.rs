@@ -9,6 +9,7 @@ use super::LaneTask;
 use crate::broker::delivery::Delivery;
 use crate::broker::error::Unsettled;
 use crate::broker::hold::{Held, by_consumer};
+use crate::crash;
 use crate::telemetry::event::HandedBack;
 
 /// How long acknowledging and handing back may take at the very end.
@@ -46,6 +47,7 @@ impl LaneTask {
         let uncounted = |delivery: &Delivery| Held { id: delivery.id(), deliveries: delivery.crashes() };
         let groups = by_consumer(left.iter().map(|delivery| (delivery.consumer(), uncounted(delivery))));
         for (consumer, held) in groups {
+            crash::point("while-handing-back");
             match tokio::time::timeout_at(deadline.into(), self.parts.broker.hand_back(&consumer, &held)).await {
                 Ok(Ok(lost)) => self.parts.telemetry.emit(HandedBack { count: held.len() - lost.len() }),
                 Ok(Err(error)) => tracing::warn!(count = held.len(), %error, "not handed back; they stay pending"),

@@ -16,6 +16,8 @@ use super::lane::Gate;
 use crate::broker::claim::{Claimed, Found, MOST_IN_A_CALL, Owned};
 use crate::broker::delivery::{Origin, Places};
 use crate::broker::error::BrokerError;
+use crate::bug;
+use crate::crash;
 use crate::domain::id::{ConsumerName, EntryId};
 use crate::supervisor::TaskError;
 use crate::supervisor::heartbeat::Heartbeat;
@@ -120,9 +122,10 @@ impl Reaper {
                 Ok(claimed) => claimed,
                 Err(error) => return Ok(Err(error)),
             };
+            crash::point("after-claim");
             self.take_up(found, places).await?;
             drop(taking_up);
-            if next == EntryId::MIN {
+            if next == EntryId::MIN || bug::is("sweep-from-the-front") {
                 break;
             }
             cursor = next;
