@@ -15,7 +15,7 @@ use crate::bug;
 use crate::domain::id::{ConsumerName, EntryId};
 
 /// The most entries that one call of the script goes through, so that no call holds Redis up for more than some milliseconds.
-pub const HOLD_BATCH: usize = 500;
+pub const HOLD_BATCH: usize = 200;
 /// An entry that was handed back has been idle for so long: longer than anybody's `claim_after`.
 pub const HANDED_BACK: Duration = Duration::from_hours(24 * 365);
 

@@ -15,7 +15,7 @@ use crate::domain::id::{ConsumerName, GroupName};
 
 /// How long a name stays locked after the last sign of life of whoever has it. Short, for a worker that was killed and is started again
 /// waits for so long until it has its name back, and with it the entries that it had in hand.
-pub const LOCK_TIME: Duration = Duration::from_millis(1500);
+pub const LOCK_TIME: Duration = Duration::from_secs(1);
 
 /// The names that are tried, one after the other, before the worker gives up: `web`, `web.2`, …
 const MOST_SUFFIXES: u32 = 1000;

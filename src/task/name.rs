@@ -19,7 +19,7 @@ use crate::supervisor::heartbeat::Heartbeat;
 use crate::supervisor::shutdown::Shutdown;
 
 /// How often the lock is renewed.
-const RENEW_EVERY: Duration = Duration::from_millis(400);
+const RENEW_EVERY: Duration = Duration::from_millis(250);
 /// How often a name that is locked is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
