@@ -157,7 +157,8 @@ impl Daemon {
             reading: self.trouble.follow(),
             gate: self.gate.subscribe(),
         };
-        let settled = Nudge::new(self.settings.trimmer.step());
+        // Half a step, so that the stream is never over its bound by more than a whole one while the trimmer is on its way.
+        let settled = Nudge::new(self.settings.trimmer.step() / 2);
         let status = status(self.telemetry.clone(), settled.clone());
         let heartbeats = Arc::clone(&self.heartbeats);
         tokio::select! {

@@ -19,7 +19,7 @@ use crate::supervisor::backoff::Backoff;
 use crate::telemetry::event::{EventFailed, HandlerAway, HandlerBack};
 
 const PROBE_MIN: Duration = Duration::from_millis(200);
-const PROBE_MAX: Duration = Duration::from_secs(5);
+const PROBE_MAX: Duration = Duration::from_secs(2);
 
 impl LaneTask {
     pub(super) fn judge(&mut self, outcomes: impl Iterator<Item = (Job, Outcome)>) {
