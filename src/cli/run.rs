@@ -16,10 +16,18 @@ use signal_hook_tokio::Signals;
 
 use super::Cli;
 use super::exit::Exit;
-use crate::daemon::{BuildError, Daemon, RunError};
+use crate::daemon::{BuildError, Daemon, HANDLER, RunError};
 use crate::settings::Settings;
 use crate::supervisor::shutdown::Shutdown;
 use crate::telemetry::{Telemetry, logging};
+
+/// How `orderd run` is to run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Go on although the ledger lacks events that were acknowledged: it is an older copy, or another one
+    #[arg(long)]
+    accept_gap: bool,
+}
 
 /// The signals that ask for a stop. From its making on, they do not end the process by themselves.
 pub(super) struct StopSignals(Signals);
@@ -40,23 +48,23 @@ impl StopSignals {
 }
 
 /// Runs the daemon until it is told to stop.
-pub(super) fn run(cli: &Cli) -> anyhow::Result<Exit> {
+pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     // Before anything else: a signal that comes while the daemon is still being put together is a stop in good order, too.
     let asked = end_at_second_signal()?;
     let settings = cli.settings()?;
     logging::init(&settings.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(settings, &asked))
+    runtime.block_on(serve(settings, args, &asked))
 }
 
-async fn serve(settings: Settings, asked: &AtomicBool) -> anyhow::Result<Exit> {
+async fn serve(settings: Settings, args: &Args, asked: &AtomicBool) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::new();
     let signals = StopSignals::new()?;
     if asked.load(Ordering::SeqCst) {
         return Ok(Exit::Success);
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), redis = %settings.redis, stream = %settings.stream.key, group = %settings.stream.group, "orderd starts");
-    let daemon = Daemon::build(settings, Telemetry::new()?)?;
+    let daemon = Daemon::build(settings, Telemetry::new()?)?.accepting_gap(args.accept_gap);
     tracing::info!(address = %daemon.admin_addr(), "the admin server listens");
     let stop = shutdown.clone();
     tokio::select! {
@@ -103,7 +111,9 @@ pub(super) fn exit_for(error: &anyhow::Error) -> Option<Exit> {
         None => {}
     }
     error.downcast_ref::<RunError>().map(|error| match error {
+        RunError::GaveUp(gave_up) if gave_up.task == HANDLER => Exit::Broken,
         RunError::GaveUp(_) => Exit::Software,
         RunError::Denied(_) => Exit::NoPermission,
+        RunError::Gap(_) => Exit::Gap,
     })
 }

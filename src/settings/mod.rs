@@ -14,7 +14,7 @@ use crate::domain::id::{GroupName, StreamKey};
 use crate::domain::notice::Form;
 use crate::domain::order::Rules;
 use crate::ledger::location::Location;
-use crate::task::{consumer, lane, reaper, trimmer};
+use crate::task::{bookkeeper, consumer, lane, reaper, trimmer};
 use crate::telemetry::logging;
 
 mod check;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub rules: Rules,
     /// What is told live.
     pub notify: NotifySettings,
+    /// How long it remembers.
+    pub bookkeeper: bookkeeper::Options,
     /// Where the admin server listens.
     pub admin: SocketAddr,
     /// How the daemon speaks.

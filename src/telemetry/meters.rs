@@ -53,6 +53,8 @@ pub struct Meters {
     pub(super) redis_outages: Counter,
     pub(super) group_recreated: Counter,
     pub(super) generations: Counter,
+    pub(super) pruned_inbox: Counter,
+    pub(super) pruned_history: Counter,
 
     pub(super) notifications_sent: Counter,
     pub(super) notifications_dropped: Counter,
@@ -183,6 +185,8 @@ impl Meters {
             notifications_dropped: labelled("orderd_notifications_total", "outcome", "dropped"),
             notifications_failed: labelled("orderd_notifications_total", "outcome", "failed"),
             notification_receivers: counter("orderd_notification_receivers_total"),
+            pruned_inbox: labelled("orderd_ledger_pruned_total", "table", "inbox"),
+            pruned_history: labelled("orderd_ledger_pruned_total", "table", "history"),
             entries_in_hand: gauge("orderd_entries_in_hand"),
             entries_parked: gauge("orderd_entries_parked"),
             window_size: gauge("orderd_window_size"),

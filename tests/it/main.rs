@@ -12,6 +12,7 @@ mod check_redis;
 mod clock;
 mod dead;
 mod demo;
+mod embedding;
 mod harness;
 mod health;
 mod lease;

@@ -20,7 +20,7 @@ mod trim;
 pub use failure::{
     DeadLettered, DeadLettersCut, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut,
 };
-pub use ledger::GenerationBegan;
+pub use ledger::{GapAccepted, GenerationBegan, LedgerPruned};
 pub use live::{NotificationsDropped, NotificationsFailed, NotificationsSent, NotifierBack};
 pub use process::{Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, Stopped, TaskFailed, TaskStarted};
 pub use recovery::{ConsumersRemoved, EntriesLost, EntriesReclaimed, HandedBack, LeaseLost, LeasesRenewed};
