@@ -75,6 +75,16 @@ impl Address {
     }
 }
 
+/// Also by the password, which does not show.
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        let password = |address: &Self| address.info.redis_settings().password().map(str::to_owned);
+        self.to_string() == other.to_string() && password(self) == password(other)
+    }
+}
+
+impl Eq for Address {}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = self.info.redis_settings();

@@ -21,6 +21,7 @@ use crate::domain::order::{Rules, UnknownAction};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::template::Template;
 use crate::ledger::location::Location;
+use crate::task::tuning::Tuning;
 use crate::task::{consumer, lane, reaper, trimmer};
 use crate::telemetry::logging::{self, Format};
 
@@ -54,15 +55,16 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     });
     let log = log(reader);
     let grace = reader.time("shutdown.grace");
+    let (consumers, batch, in_flight) = consumers?;
     Some(Settings {
         instance: instance?,
         redis: redis?,
         stream: stream?,
         event: event?,
-        consumers: consumers?,
-        lanes: lane::Options { count: lanes?, timeout: timeout?, retry: retry?, max_letters: max_letters? },
+        consumers,
+        lanes: lane::Options { count: lanes?, timeout: timeout?, max_letters: max_letters? },
+        tuning: Tuning { batch, in_flight, retry: retry?, trimmer: trimmer? },
         reaper: sweep?,
-        trimmer: trimmer?,
         handler: handler?,
         ledger: ledger?,
         rules: rules?,
@@ -192,17 +194,18 @@ fn rules(reader: &mut Reader) -> Option<Rules> {
     Some(Rules { steps: steps?, unknown: unknown? })
 }
 
-fn consumers(reader: &mut Reader) -> Option<consumer::Options> {
+/// How consumers read, the batch, and the window.
+fn consumers(reader: &mut Reader) -> Option<(consumer::Options, usize, usize)> {
     let count = reader.whole("consumers.count");
     let batch = reader.whole("consumers.batch");
     let block = reader.time("consumers.block");
     let in_flight = reader.whole("consumers.in_flight");
-    let options = consumer::Options { count: count?, batch: batch?, block: block?, in_flight: in_flight? };
-    if options.in_flight < options.batch {
-        let problem = format!("{} is less than consumers.batch = {}", options.in_flight, options.batch);
+    let (batch, in_flight) = (batch?, in_flight?);
+    if in_flight < batch {
+        let problem = format!("{in_flight} is less than consumers.batch = {batch}");
         reader.conflict("consumers.in_flight", "consumers.batch", problem, "at least consumers.batch");
     }
-    Some(options)
+    Some((consumer::Options { count: count?, block: block? }, batch, in_flight))
 }
 
 fn reaper(reader: &mut Reader) -> Option<reaper::Options> {

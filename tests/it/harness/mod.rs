@@ -80,6 +80,11 @@ impl World {
         Daemon::start(self, instance, settings, &[])
     }
 
+    /// The same, with these variables in its environment.
+    pub(crate) fn daemon_in(&self, instance: &str, settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Daemon {
+        Daemon::start(self, instance, settings, environment)
+    }
+
     /// The same, which dies at a crash point.
     pub(crate) fn doomed_daemon(&self, instance: &str, settings: &[(&str, &str)], crash_at: &str) -> Daemon {
         Daemon::start(self, instance, settings, &[("ORDERD_CRASH_AT", crash_at)])
