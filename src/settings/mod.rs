@@ -22,6 +22,7 @@ pub mod keys;
 mod mistake;
 mod read;
 mod source;
+mod tls;
 
 pub use mistake::{ConfigErrors, Mistake};
 pub use source::{DEFAULT_FILE, Sources, find_file};

@@ -30,5 +30,6 @@ mod retry;
 mod road;
 mod status;
 mod stop;
+mod tls;
 mod trim;
 mod trimmer;
