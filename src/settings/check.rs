@@ -10,7 +10,8 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::read::Reader;
-use super::{HandlerKind, NotifySettings, Settings, StreamSettings};
+use super::tls::Wanted;
+use super::{HandlerKind, NotifySettings, Settings, StreamSettings, tls};
 use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
@@ -97,10 +98,10 @@ fn redis(reader: &mut Reader) -> Option<Address> {
     };
     let address = reader.redacted("redis.url", parse, |address, _| address.to_string());
     let password = reader.text("redis.password_file", password_file);
-    let (address, Some(password)) = (address?, password?) else {
-        return Address::parse(&url, None).ok();
-    };
-    if address.has_password() {
+    let asked = address.as_ref().is_none_or(Address::is_secure);
+    let tls = tls::tls(reader, &tls::REDIS, asked);
+    let (address, password) = (address?, password?);
+    if password.is_some() && address.has_password() {
         reader.conflict(
             "redis.password_file",
             "redis.url",
@@ -109,7 +110,11 @@ fn redis(reader: &mut Reader) -> Option<Address> {
         );
         return None;
     }
-    Address::parse(&url, Some(&password)).ok()
+    let address = Address::parse(&url, password.as_ref()).ok()?;
+    Some(match tls? {
+        Wanted::Tls(tls) => address.with_tls(tls),
+        Wanted::Plain => address,
+    })
 }
 
 fn password_in(path: &Path) -> Result<SecretString, String> {

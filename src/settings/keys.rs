@@ -90,9 +90,10 @@ pub const KEYS: &[Key] = &[
     },
     key(
         "redis.url",
-        Kind::Text("redis://[user:password@]host[:port][/db] or unix:/path/to/socket"),
+        Kind::Text("redis://[user:password@]host[:port][/db], the same with rediss://, or unix:/path/to/socket"),
         "\"redis://127.0.0.1:6379\"",
-        "Where Redis (6.2 or newer) or Valkey is.",
+        "Where Redis (6.2 or newer) or Valkey is. With rediss:// every connection speaks TLS, and the server's certificate and\n\
+         its name are always verified.",
     ),
     key(
         "redis.password_file",
@@ -101,6 +102,19 @@ pub const KEYS: &[Key] = &[
         "A file that holds the password, so that it stands in no configuration and on no command line.\n\
          A line break at its end does not count. Empty: no file.",
     ),
+    key(
+        "redis.tls_ca_file",
+        PEM_FILE,
+        "\"\"",
+        "Whose word on the server is taken, and nobody else's. Empty: those whom the host trusts.",
+    ),
+    key(
+        "redis.tls_cert_file",
+        PEM_FILE,
+        "\"\"",
+        "The certificate to show where the server wants to see one. Empty: none is shown. A new one is read at the next start.",
+    ),
+    key("redis.tls_key_file", PEM_FILE, "\"\"", "The private key of that certificate, without a password."),
     key(
         "stream.key",
         Kind::Text("text of 1 to 512 bytes without control characters"),
@@ -340,6 +354,7 @@ pub const KEYS: &[Key] = &[
 const MINUTE: u64 = 60 * 1000;
 const HOUR: u64 = 60 * MINUTE;
 const FIELD: Kind = Kind::Text("the name of a field, 1 to 512 bytes");
+const PEM_FILE: Kind = Kind::Text("the path of a readable file in PEM form, or \"\" for none");
 
 /// A time as it is written in the configuration, such as `1m 30s`.
 pub fn time_text(time: Duration) -> String {

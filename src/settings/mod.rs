@@ -24,6 +24,7 @@ mod mistake;
 mod read;
 mod reload;
 mod source;
+mod tls;
 
 pub use mistake::{ConfigErrors, Mistake};
 pub use reload::Changes;

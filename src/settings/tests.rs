@@ -233,6 +233,7 @@ fn values_out_of_their_range_are_refused() {
         "log.level = \"\"",
         "log.level = \"orderd=inof\"",
         "redis.password_file = \"/does/not/exist\"",
+        "redis.url = \"rediss://localhost\"\nredis.tls_ca_file = \"/does/not/exist\"",
     ] {
         assert_eq!(mistakes(text).len(), 1, "{text}");
     }

@@ -32,5 +32,6 @@ mod road;
 mod service_manager;
 mod status;
 mod stop;
+mod tls;
 mod trim;
 mod trimmer;
