@@ -31,6 +31,7 @@ mod reply;
 pub mod rights;
 mod scripts;
 pub mod settle;
+mod stream;
 pub mod survey;
 pub mod trim;
 

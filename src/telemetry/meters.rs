@@ -61,6 +61,9 @@ pub struct Meters {
     pub(super) notifications_failed: Counter,
     pub(super) notification_receivers: Counter,
 
+    pub(super) reloads_done: Counter,
+    pub(super) reloads_refused: Counter,
+
     entries_in_hand: Gauge,
     entries_parked: Gauge,
     window_size: Gauge,
@@ -187,6 +190,8 @@ impl Meters {
             notification_receivers: counter("orderd_notification_receivers_total"),
             pruned_inbox: labelled("orderd_ledger_pruned_total", "table", "inbox"),
             pruned_history: labelled("orderd_ledger_pruned_total", "table", "history"),
+            reloads_done: labelled("orderd_config_reloads_total", "outcome", "done"),
+            reloads_refused: labelled("orderd_config_reloads_total", "outcome", "refused"),
             entries_in_hand: gauge("orderd_entries_in_hand"),
             entries_parked: gauge("orderd_entries_parked"),
             window_size: gauge("orderd_window_size"),
