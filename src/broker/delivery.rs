@@ -5,7 +5,7 @@
 //! Never: the entry's content, which travels beside it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -121,7 +121,8 @@ impl Drop for Delivery {
 #[derive(Debug)]
 pub struct Window {
     size: usize,
-    free: AtomicUsize,
+    /// Less than nothing while the window is exceeded.
+    free: AtomicIsize,
     freed: Notify,
     telemetry: Telemetry,
 }
@@ -140,7 +141,7 @@ pub struct Place(Arc<Window>);
 impl Window {
     /// A window of `size` places, all of them free.
     pub fn new(size: usize, telemetry: Telemetry) -> Arc<Self> {
-        Arc::new(Self { size, free: AtomicUsize::new(size), freed: Notify::new(), telemetry })
+        Arc::new(Self { size, free: AtomicIsize::new(signed(size)), freed: Notify::new(), telemetry })
     }
 
     /// Waits until there is a free place, and takes as many as there are, up to `most`. May be dropped at any time.
@@ -156,14 +157,21 @@ impl Window {
 
     /// Takes as many free places as there are, up to `most`; `None` when there is none.
     pub fn try_take(self: &Arc<Self>, most: usize) -> Option<Places> {
-        let take = |free: usize| (free > 0 && most > 0).then(|| free - free.min(most));
+        let most = signed(most);
+        let take = |free: isize| (free > 0 && most > 0).then(|| free - free.min(most));
         let free = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
-        Some(Places { window: Arc::clone(self), count: free.min(most) })
+        Some(Places { window: Arc::clone(self), count: free.min(most).unsigned_abs() })
+    }
+
+    /// `count` places that there are not. Only for what all others in the window wait for.
+    pub fn exceed(self: &Arc<Self>, count: usize) -> Places {
+        self.free.fetch_sub(signed(count), Ordering::AcqRel);
+        Places { window: Arc::clone(self), count }
     }
 
     /// How many entries are in hand, or about to be.
     pub fn in_hand(&self) -> usize {
-        self.size.saturating_sub(self.free.load(Ordering::Acquire))
+        signed(self.size).saturating_sub(self.free.load(Ordering::Acquire)).unsigned_abs()
     }
 
     /// How many places there are.
@@ -173,7 +181,8 @@ impl Window {
 
     fn give_back(&self, count: usize) {
         // Who waits is woken only when there was nothing before: nobody waits while there is a free place.
-        if self.free.fetch_add(count, Ordering::AcqRel) == 0 {
+        let before = self.free.fetch_add(signed(count), Ordering::AcqRel);
+        if before <= 0 && before + signed(count) > 0 {
             self.freed.notify_waiters();
         }
     }
@@ -191,10 +200,33 @@ impl Places {
     }
 }
 
+/// No window is so large that it makes a difference.
+fn signed(count: usize) -> isize {
+    isize::try_from(count).unwrap_or(isize::MAX)
+}
+
 impl Drop for Places {
     fn drop(&mut self) {
         if self.count > 0 {
             self.window.give_back(self.count);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_was_exceeded_has_no_place_until_it_is_within_its_bound_again() {
+        let window = Window::new(2, Telemetry::new().unwrap());
+        let full = window.try_take(5).unwrap();
+        assert_eq!((full.count(), window.in_hand()), (2, 2));
+        let beyond = window.exceed(3);
+        assert_eq!((beyond.count(), window.in_hand()), (3, 5));
+        drop(full);
+        assert!(window.try_take(1).is_none());
+        drop(beyond);
+        assert_eq!(window.try_take(5).unwrap().count(), 2);
     }
 }

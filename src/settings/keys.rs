@@ -203,7 +203,8 @@ pub const KEYS: &[Key] = &[
         "retry.max_failures",
         whole(1, 1_000_000),
         "8",
-        "After so many failures an event goes to the dead letters. An outage of what the handler needs is not counted.",
+        "After so many failures an event goes to the dead letters. An outage of what the handler needs is not counted, and an\n\
+         event that comes too early for its order is not given up while another worker has earlier entries in hand.",
     ),
     key(
         "retry.max_crashes",

@@ -11,6 +11,7 @@ mod check_redis;
 mod clock;
 mod dead;
 mod demo;
+mod early;
 mod harness;
 mod health;
 mod lease;

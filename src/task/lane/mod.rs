@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use self::call::{CallEnd, Running};
+use self::early::Looked;
 use self::job::{Admission, Job, Letter};
 use self::settle::{AckBatch, Settling};
 use crate::broker::Broker;
@@ -36,6 +37,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::event::Levels;
 
 mod call;
+mod early;
 pub mod job;
 mod judge;
 mod lease;
@@ -70,6 +72,8 @@ pub enum Arrival {
         /// Those that are not in hand.
         answer: oneshot::Sender<Vec<EntryId>>,
     },
+    /// Does so much of what is in hand wait for entries that are not that these need room in any case?
+    IsStuck(oneshot::Sender<bool>),
 }
 
 /// What the lanes work with.
@@ -125,6 +129,10 @@ pub struct LaneTask {
     no_begin_before: Instant,
     renewed: Instant,
     renewing: bool,
+    /// Held by whoever brings entries that were taken up, from before they are ours until they are brought.
+    taking_up: Arc<Mutex<()>>,
+    looking: bool,
+    looked: Instant,
     looked_around: Instant,
 }
 
@@ -153,6 +161,8 @@ enum Step {
     Parked(EntryId, Result<bool, BrokerError>),
     /// Leases were renewed, or not.
     Renewed(usize, Result<Vec<EntryId>, BrokerError>),
+    /// It was looked how far the others are.
+    Looked(Looked),
 }
 
 struct Begun {
@@ -161,8 +171,8 @@ struct Begun {
 }
 
 impl LaneTask {
-    /// Lanes without anything in hand.
-    pub fn new(parts: Parts) -> Self {
+    /// Lanes without anything in hand. Whoever takes entries up holds `taking_up` meanwhile.
+    pub fn new(parts: Parts, taking_up: Arc<Mutex<()>>) -> Self {
         let keys = parts.broker.keys();
         let source = Arc::new(Source { stream: keys.stream.clone(), group: keys.group.clone() });
         let now = Instant::now();
@@ -183,6 +193,9 @@ impl LaneTask {
             no_begin_before: now,
             renewed: now,
             renewing: false,
+            taking_up,
+            looking: false,
+            looked: now,
             looked_around: now,
             parts,
         }
@@ -207,7 +220,10 @@ impl LaneTask {
             tokio::select! {
                 biased;
                 () = shutdown.abandoning().cancelled() => break,
-                Some(step) = self.steps.next(), if !self.steps.is_empty() => self.take_step(step),
+                Some(step) = self.steps.next(), if !self.steps.is_empty() => match step {
+                    Step::Looked(looked) => self.looked(looked, &mut inbox),
+                    step => self.take_step(step),
+                },
                 arrival = inbox.recv(), if open => match arrival {
                     Some(arrival) => self.arrived(arrival),
                     None => open = false,
@@ -230,6 +246,7 @@ impl LaneTask {
         self.start_ack(now);
         self.start_burial(now);
         self.start_renewal(now);
+        self.start_look(now);
         if now.duration_since(self.looked_around) >= TICK {
             self.looked_around = now;
             self.tell_levels();
@@ -249,6 +266,7 @@ impl LaneTask {
                 // Who asked may be gone; then nobody wants to know.
                 let _ = answer.send(ids);
             }
+            Arrival::IsStuck(answer) => drop(answer.send(self.is_stuck())),
         }
     }
 
@@ -262,6 +280,7 @@ impl LaneTask {
             Step::NotBuried(number, letter, error) => self.not_buried(number, letter, &error),
             Step::Parked(id, result) => self.parked(id, result),
             Step::Renewed(count, result) => self.renewed(count, result),
+            Step::Looked(_) => {}
         }
     }
 
@@ -274,6 +293,7 @@ impl LaneTask {
             self.acks.wake_at(),
             self.letters.wake_at(),
             (!self.renewing).then_some(renewal),
+            self.look_at(),
             (self.lanes.queued() > 0 && self.no_begin_before > now).then_some(self.no_begin_before),
         ];
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
