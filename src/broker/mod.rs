@@ -10,6 +10,7 @@ use self::keys::Keys;
 use self::scripts::Scripts;
 
 pub mod address;
+pub mod audit;
 pub mod claim;
 pub mod connect;
 pub mod dead;

@@ -6,9 +6,10 @@
 use super::error::LedgerError;
 use super::location::Location;
 use super::postgres::reader::PostgresReader;
-use super::report::{Counts, HistoryRow, OrderFilter, OrderRow};
+use super::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow};
 use super::sqlite::reader::SqliteReader;
-use crate::domain::id::OrderId;
+use crate::domain::batch::Source;
+use crate::domain::id::{EntryId, OrderId};
 
 /// A reader of a ledger. Its calls block.
 #[derive(Debug)]
@@ -49,6 +50,22 @@ impl LedgerReader {
         match self {
             Self::Sqlite(reader) => reader.counts(),
             Self::Postgres(reader) => reader.counts(),
+        }
+    }
+
+    /// Which of these events of `source` have been applied, one answer for each.
+    pub fn holds(&self, source: &Source, events: &[Identity]) -> Result<Vec<bool>, LedgerError> {
+        match self {
+            Self::Sqlite(reader) => reader.holds(source, events),
+            Self::Postgres(reader) => reader.holds(source, events),
+        }
+    }
+
+    /// The lowest and the highest entry of the present generation of `source` that were applied; `None` where none was.
+    pub fn extent(&self, source: &Source) -> Result<Option<(EntryId, EntryId)>, LedgerError> {
+        match self {
+            Self::Sqlite(reader) => reader.extent(source),
+            Self::Postgres(reader) => reader.extent(source),
         }
     }
 }

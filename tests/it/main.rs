@@ -4,6 +4,7 @@
 
 mod acl;
 mod add;
+mod audit;
 mod backlog;
 mod bury;
 mod check;

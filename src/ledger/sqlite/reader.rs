@@ -1,18 +1,21 @@
 //! Reading the ledger, beside the writers and without holding them up.
 //!
-//! Owns: the queries behind `orderd orders` and the counts.
+//! Owns: the queries behind `orderd orders` and `orderd audit`, and the counts.
 //! Never: a change to the file.
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, ToSql};
 
+use super::row::{stored, unstored};
 use super::{failed, open, row};
+use crate::domain::batch::Source;
 use crate::domain::event::Action;
-use crate::domain::id::{EntryId, OrderId, StreamKey, UserId};
+use crate::domain::id::{EntryId, EventId, OrderId, StreamKey, UserId};
+use crate::domain::inbox::Digest;
 use crate::domain::order::State;
 use crate::ledger::error::LedgerError;
-use crate::ledger::report::{Counts, HistoryRow, OrderFilter, OrderRow};
+use crate::ledger::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow};
 
 /// A connection that only reads.
 #[derive(Debug)]
@@ -45,6 +48,16 @@ impl SqliteReader {
     /// The entries of `stream` whose events were applied, once for each row of the history, in the order of their commits.
     pub fn applied(&self, stream: &StreamKey) -> Result<Vec<EntryId>, LedgerError> {
         self.history_of(stream).map_err(|error| self.failed(&error))
+    }
+
+    /// Which of these events of `source` have been applied, one answer for each.
+    pub fn holds(&self, source: &Source, events: &[Identity]) -> Result<Vec<bool>, LedgerError> {
+        self.look_up(source, events).map_err(|error| self.failed(&error))
+    }
+
+    /// The lowest and the highest entry of the present generation of `source` that were applied.
+    pub fn extent(&self, source: &Source) -> Result<Option<(EntryId, EntryId)>, LedgerError> {
+        self.ends(source).map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &rusqlite::Error) -> LedgerError {
@@ -87,6 +100,39 @@ impl SqliteReader {
         self.conn.prepare(sql)?.query_map([stream.as_str()], |found| row::parsed(found, 0))?.collect()
     }
 
+    fn look_up(&self, source: &Source, events: &[Identity]) -> rusqlite::Result<Vec<bool>> {
+        let snapshot = self.conn.unchecked_transaction()?;
+        let mut same_id = snapshot.prepare(
+            "SELECT digest FROM inbox JOIN sources USING (source) WHERE stream = ?1 AND grp = ?2 AND ms = ?3 AND sub = ?4",
+        )?;
+        let mut published = snapshot.prepare("SELECT 1 FROM history WHERE event_id = ?1")?;
+        let mut answers = Vec::with_capacity(events.len());
+        for Identity { id, digest, event_id } in events {
+            let asked = (source.stream.as_str(), source.group.as_str(), stored(id.ms), stored(id.seq));
+            let known = same_id.query_map(asked, |found| found.get::<_, Option<i64>>(0))?;
+            let known = known.collect::<rusqlite::Result<Vec<_>>>()?;
+            // Of an entry whose digest nobody noted, the id is all there is to know it by.
+            let is_known =
+                known.into_iter().any(|known| known.is_none_or(|known| Digest::from(unstored(known)) == *digest));
+            answers.push(is_known || by_event_id(&mut published, event_id.as_ref())?);
+        }
+        Ok(answers)
+    }
+
+    fn ends(&self, source: &Source) -> rusqlite::Result<Option<(EntryId, EntryId)>> {
+        let snapshot = self.conn.unchecked_transaction()?;
+        let end = |order: &str| {
+            let sql = format!(
+                "SELECT ms, sub FROM inbox JOIN sources USING (source)
+                 WHERE stream = ?1 AND grp = ?2 AND inbox.generation = sources.generation
+                 ORDER BY ms {order}, sub {order} LIMIT 1"
+            );
+            let id = |found: &Row<'_>| Ok(EntryId::new(unstored(found.get(0)?), unstored(found.get(1)?)));
+            snapshot.query_row(&sql, (source.stream.as_str(), source.group.as_str()), id).optional()
+        };
+        Ok(end("ASC")?.zip(end("DESC")?))
+    }
+
     fn count(&self) -> rusqlite::Result<Counts> {
         let snapshot = self.conn.unchecked_transaction()?;
         let count = |table: &str| {
@@ -98,6 +144,10 @@ impl SqliteReader {
             .collect::<Result<_, _>>()?;
         Ok(Counts { orders: count("orders")?, events: count("history")?, inbox: count("inbox")?, by_state })
     }
+}
+
+fn by_event_id(published: &mut Statement<'_>, event_id: Option<&EventId>) -> rusqlite::Result<bool> {
+    event_id.map_or(Ok(false), |id| published.exists([id.as_str()]))
 }
 
 fn select_orders() -> String {
