@@ -90,6 +90,7 @@ impl LaneTask {
                     _ if failure.is_early() => Turn::Early,
                     _ => Turn::Own,
                 };
+                self.watch.any_early |= failure.is_early();
                 // Whoever takes over what came too early has what it waits for, too, or may find it done: it is due at once.
                 let due_ms = epoch_ms(SystemTime::now() + if failure.is_early() { Duration::ZERO } else { pause });
                 let record = RetryRecord { failures: job.life.failures, due_ms, error: message.to_owned() };

@@ -129,10 +129,7 @@ pub struct LaneTask {
     no_begin_before: Instant,
     renewed: Instant,
     renewing: bool,
-    /// Held by whoever brings entries that were taken up, from before they are ours until they are brought.
-    taking_up: Arc<Mutex<()>>,
-    looking: bool,
-    looked: Instant,
+    watch: early::Watch,
     looked_around: Instant,
 }
 
@@ -193,9 +190,7 @@ impl LaneTask {
             no_begin_before: now,
             renewed: now,
             renewing: false,
-            taking_up,
-            looking: false,
-            looked: now,
+            watch: early::Watch::new(taking_up, now),
             looked_around: now,
             parts,
         }
