@@ -97,6 +97,6 @@ impl LaneTask {
     /// there were no room for them, neither would ever go on.
     pub(super) fn is_stuck(&self) -> bool {
         let early = self.lanes.waiting().filter(|(job, _)| job.life.turn != Turn::Own);
-        early.map(|(_, count)| count).sum::<usize>() > self.parts.window / 2
+        early.map(|(_, count)| count).sum::<usize>() > self.parts.tuning.borrow().in_flight / 2
     }
 }

@@ -70,7 +70,8 @@ impl LaneTask {
 
     fn failed(&mut self, mut job: Job, failure: &Failure) {
         let first_in_line = job.life.turn == Turn::First;
-        let verdict = self.parts.options.retry.judge(failure, job.life.failures, first_in_line, fastrand::f64());
+        let jitter = fastrand::f64();
+        let verdict = self.parts.tuning.borrow().retry.judge(failure, job.life.failures, first_in_line, jitter);
         let (entry, class, message) = (job.id(), failure.class(), failure.message());
         let next = if let Verdict::Retry(pause) | Verdict::Hold(pause) = verdict { Some(pause) } else { None };
         self.parts.telemetry.emit(EventFailed { entry, class, message, next });

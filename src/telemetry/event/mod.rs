@@ -22,7 +22,10 @@ pub use failure::{
 };
 pub use ledger::GenerationBegan;
 pub use live::{NotificationsDropped, NotificationsFailed, NotificationsSent, NotifierBack};
-pub use process::{Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, Stopped, TaskFailed, TaskStarted};
+pub use process::{
+    Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, ReloadRefused, Reloaded, Stopped, TaskFailed,
+    TaskStarted,
+};
 pub use recovery::{ConsumersRemoved, EntriesLost, EntriesReclaimed, HandedBack, LeaseLost, LeasesRenewed};
 pub use road::{AckMissed, BatchHandled, DeliveryDropped, EntriesRead, EventsSettled, Source};
 pub use server::{GroupCreated, ReadingBlocked, ReadingResumed, Reconnected, RedisAway, RedisBack, RedisConnected};
