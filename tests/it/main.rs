@@ -33,5 +33,6 @@ mod service_manager;
 mod status;
 mod stop;
 mod tls;
+mod tls_postgres;
 mod trim;
 mod trimmer;
