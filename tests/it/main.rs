@@ -34,5 +34,6 @@ mod service_manager;
 mod status;
 mod stop;
 mod tls;
+mod tls_postgres;
 mod trim;
 mod trimmer;
