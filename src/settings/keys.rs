@@ -305,11 +305,33 @@ pub const KEYS: &[Key] = &[
         "What stands in the message as its type.",
     ),
     key(
+        "notify.sse",
+        Kind::Switch,
+        "false",
+        "Whether browsers can watch: GET /users/<id>/orders/events at admin.listen answers with server-sent events, and / with\n\
+         a page that shows them. They are heard from notify.channel, whoever publishes them.",
+    ),
+    key(
         "admin.listen",
         Kind::Text("an IP address and a port, such as 127.0.0.1:9464 or [::]:9464"),
         "\"127.0.0.1:9464\"",
-        "Where /livez, /readyz and /metrics answer. There is no login: open it to others on a trusted network only.\n\
-         Port 0 takes a free one.",
+        "Where /livez, /readyz, /metrics, /status and, with notify.sse, users' orders are answered. An address that other hosts can\n\
+         reach needs admin.token_file or admin.open. Port 0 takes a free one.",
+    ),
+    key(
+        "admin.token_file",
+        Kind::Text(
+            "the path of a readable file with 16 to 256 letters, digits or -._~ and nothing else, or \"\" for none",
+        ),
+        "\"\"",
+        "A file with the token that whoever asks has to present, as Authorization: Bearer, and for watching orders also as ?token=.",
+    ),
+    key(
+        "admin.open",
+        Kind::Choice(&["nothing", "probes", "machines"]),
+        "\"nothing\"",
+        "What is answered without a token: \"nothing\"; \"probes\": /livez and /readyz; \"machines\": these and /metrics and /status.\n\
+         Users' orders never are. On a loopback address for which there is no token, everything is answered.",
     ),
     key(
         "log.level",

@@ -5,6 +5,7 @@
 mod acl;
 mod add;
 mod backlog;
+mod browser;
 mod bury;
 mod check;
 mod check_redis;
@@ -17,6 +18,7 @@ mod lease;
 mod ledger;
 mod ledger_life;
 mod listen;
+mod live;
 mod names;
 mod notify;
 mod order;

@@ -21,7 +21,10 @@ pub use failure::{
     DeadLettered, DeadLettersCut, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut,
 };
 pub use ledger::GenerationBegan;
-pub use live::{NotificationsDropped, NotificationsFailed, NotificationsSent, NotifierBack};
+pub use live::{
+    LiveAway, LiveClientCut, LiveClients, LiveGap, NotificationsDropped, NotificationsFailed, NotificationsSent,
+    NotifierBack,
+};
 pub use process::{Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, Stopped, TaskFailed, TaskStarted};
 pub use recovery::{ConsumersRemoved, EntriesLost, EntriesReclaimed, HandedBack, LeaseLost, LeasesRenewed};
 pub use road::{AckMissed, BatchHandled, DeliveryDropped, EntriesRead, EventsSettled, Source};
