@@ -5,6 +5,8 @@
 #   scripts/setup.sh --tests   for the tests too: pip, which fetches the other servers (scripts/test-servers.sh), faketime, which
 #                              sets a server's clock back, the programs of a Postgres server, and chromium, which looks at the
 #                              page (on Debian; elsewhere the test says what it looked for)
+#   scripts/setup.sh --system  for the tests of the whole system (make system-test), which run as root: systemd-nspawn to boot a machine
+#                              in, mmdebstrap to make one, and a Docker engine
 #
 # On Debian and Ubuntu it installs by apt-get, as root or through sudo. Elsewhere, and for Rust, it says what to install.
 set -euo pipefail
@@ -24,6 +26,12 @@ main() {
         has_faketime || wanted+=(faketime)
         has_postgres || wanted+=(postgresql)
         has_browser || ! is_debian || wanted+=(chromium)
+    fi
+    if [ "${1:-}" = --system ]; then
+        [ "$(id -u)" = 0 ] || give_up "the tests of the whole system boot machines and run containers, and need root for it."
+        has systemd-nspawn || { missing+=("systemd-nspawn"); packages+=(systemd-container); }
+        has mmdebstrap || { missing+=("mmdebstrap"); packages+=(mmdebstrap); }
+        has dockerd || { missing+=("a Docker engine"); packages+=(docker.io); }
     fi
 
     if [ $((${#packages[@]} + ${#wanted[@]})) -gt 0 ]; then

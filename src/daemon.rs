@@ -39,6 +39,7 @@ use crate::task::nudge::Nudge;
 use crate::task::readiness::Sources;
 use crate::task::trimmer::Trimmer;
 use crate::task::trouble::Trouble;
+use crate::task::tuning::Tuning;
 use crate::task::{feeder, road, surveyor};
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::Stopped;
@@ -61,6 +62,7 @@ pub struct Daemon {
     telemetry: Telemetry,
     heartbeats: Arc<Heartbeats>,
     phases: Phases,
+    tuning: watch::Sender<Tuning>,
     gate: watch::Sender<Gate>,
     trouble: Arc<Trouble>,
     readiness: watch::Sender<Readiness>,
@@ -140,6 +142,7 @@ impl Daemon {
             broker: Arc::new(Broker::new(Arc::new(connector), keys)),
             heartbeats,
             phases,
+            tuning: watch::Sender::new(settings.tuning),
             gate: watch::Sender::new(Gate::Open),
             trouble: Arc::new(Trouble::new(telemetry.clone())),
             readiness,
@@ -160,6 +163,16 @@ impl Daemon {
         self.readiness.subscribe()
     }
 
+    /// Follows the phase that it is in.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phases.follow()
+    }
+
+    /// What can be changed while it runs: what is sent here holds from then on.
+    pub fn tuning(&self) -> watch::Sender<Tuning> {
+        self.tuning.clone()
+    }
+
     /// Runs until `shutdown` tells it to stop and everything in hand is settled or handed back, or until a task gives up.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
         self.refuse_if_denied().await?;
@@ -169,9 +182,8 @@ impl Daemon {
             reading: self.trouble.follow(),
             gate: self.gate.subscribe(),
         };
-        // Half a step, so that the stream is never over its bound by more than a whole one while the trimmer is on its way.
-        let settled = Nudge::new(self.settings.trimmer.step() / 2);
-        let status = status(self.telemetry.clone(), settled.clone());
+        let settled = Nudge::new(self.tuning.borrow().trimmer.nudge());
+        let status = status(self.telemetry.clone(), settled.clone(), self.readiness.subscribe());
         let heartbeats = Arc::clone(&self.heartbeats);
         tokio::select! {
             ended = self.live(&shutdown, settled) => ended.map_err(RunError::from),
@@ -226,10 +238,10 @@ impl Daemon {
         });
 
         let (heartbeats, parts) = (Arc::clone(&self.heartbeats), (Arc::clone(&self.broker), self.telemetry.clone()));
-        let (options, stop) = (self.settings.trimmer, shutdown.clone());
+        let (tuning, stop) = (self.tuning.subscribe(), shutdown.clone());
         tasks.spawn("trimmer", move || {
             let (broker, telemetry) = parts.clone();
-            let trimmer = Trimmer::new(options, broker, settled.clone(), telemetry);
+            let trimmer = Trimmer::new(tuning.clone(), broker, settled.clone(), telemetry);
             trimmer.run(stop.clone(), heartbeats.register("trimmer", SILENCE))
         });
 
@@ -282,7 +294,7 @@ impl Daemon {
             lanes: lane::Parts {
                 options: settings.lanes,
                 renew_every: settings.reaper.renew_every(),
-                window: settings.consumers.in_flight,
+                tuning: self.tuning.subscribe(),
                 handler: Arc::clone(&self.handler),
                 broker: Arc::clone(&self.broker),
                 gate: self.gate.clone(),
@@ -325,8 +337,8 @@ fn live(settings: &Settings) -> Option<(mpsc::Sender<Told>, Live)> {
     Some((watchers, live))
 }
 
-/// A line for people: events settled a second since the last line, and what is left to do.
-fn status(telemetry: Telemetry, settled: Nudge) -> impl FnMut() -> String {
+/// A line for people: events settled a second since the last line, what is left to do, and what is in the way.
+fn status(telemetry: Telemetry, settled: Nudge, readiness: watch::Receiver<Readiness>) -> impl FnMut() -> String {
     let mut last = (Instant::now(), settled.total());
     move || {
         let now = (Instant::now(), settled.total());
@@ -341,6 +353,10 @@ fn status(telemetry: Telemetry, settled: Nudge) -> impl FnMut() -> String {
                 None => format!("undelivered unknown, {} pending", backlog.pending),
             },
         );
-        format!("{}: {rate} events/s, {backlog}", latest.phase)
+        let reasons = readiness.borrow().reasons.clone();
+        let in_the_way: Vec<String> = reasons.into_iter().filter(|reason| reason != latest.phase).collect();
+        let in_the_way =
+            if in_the_way.is_empty() { String::new() } else { format!("; not ready: {}", in_the_way.join(", ")) };
+        format!("{}: {rate} events/s, {backlog}{in_the_way}", latest.phase)
     }
 }

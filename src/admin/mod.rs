@@ -11,7 +11,7 @@ use std::time::Duration;
 use std::{future::IntoFuture, io};
 
 use axum::Router;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,14 @@ pub struct Options {
     pub token: Option<SecretString>,
     /// What is answered without it all the same.
     pub open: Open,
+}
+
+impl Options {
+    /// Whether the same has to be presented.
+    pub fn same_token(&self, other: &Self) -> bool {
+        let [own, other] = [self, other].map(|options| options.token.as_ref().map(ExposeSecret::expose_secret));
+        own == other
+    }
 }
 
 /// What the pages are made from.

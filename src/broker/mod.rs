@@ -10,6 +10,7 @@ use self::keys::Keys;
 use self::scripts::Scripts;
 
 pub mod address;
+pub mod audit;
 pub mod claim;
 pub mod connect;
 pub mod dead;
@@ -28,6 +29,7 @@ mod reply;
 pub mod rights;
 mod scripts;
 pub mod settle;
+mod stream;
 pub mod survey;
 pub mod trim;
 

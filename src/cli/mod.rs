@@ -20,6 +20,7 @@ use crate::settings::{self, ConfigErrors, Settings, Sources};
 use crate::telemetry::Telemetry;
 
 pub mod add;
+pub mod audit;
 pub mod check;
 pub mod dead;
 pub mod demo;
@@ -31,6 +32,7 @@ pub mod listen;
 pub mod orders;
 pub mod plausible;
 pub mod publish;
+mod reload;
 pub mod run;
 pub mod sandbox;
 pub mod status;
@@ -93,6 +95,8 @@ pub enum Command {
     Listen(listen::Args),
     /// Publish a message to a channel
     Publish(publish::Args),
+    /// Compare Redis and the ledger, and report what should not be; changes nothing
+    Audit(audit::Args),
     /// Check the configuration, Redis and the ledger, and report everything that is wrong at once
     Check(Check),
 }
@@ -140,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&cli, args),
         Command::Listen(args) => listen::run(&cli, args),
         Command::Publish(args) => publish::run(&cli, args),
+        Command::Audit(args) => audit::run(&cli, args),
         Command::Check(check) => check::run(&cli, check),
     };
     done.unwrap_or_else(|error| {

@@ -6,8 +6,9 @@
 use super::error::LedgerError;
 use super::location::Location;
 use super::postgres::reader::PostgresReader;
-use super::report::{Counts, HistoryRow, OrderFilter, OrderRow, UserEvent};
+use super::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow, UserEvent};
 use super::sqlite::reader::SqliteReader;
+use crate::domain::batch::Source;
 use crate::domain::id::{EntryId, OrderId, UserId};
 
 /// A reader of a ledger. Its calls block.
@@ -66,6 +67,22 @@ impl LedgerReader {
         match self {
             Self::Sqlite(reader) => reader.counts(),
             Self::Postgres(reader) => reader.counts(),
+        }
+    }
+
+    /// Which of these events of `source` have been applied, one answer for each.
+    pub fn holds(&self, source: &Source, events: &[Identity]) -> Result<Vec<bool>, LedgerError> {
+        match self {
+            Self::Sqlite(reader) => reader.holds(source, events),
+            Self::Postgres(reader) => reader.holds(source, events),
+        }
+    }
+
+    /// The lowest and the highest entry of the present generation of `source` that were applied; `None` where none was.
+    pub fn extent(&self, source: &Source) -> Result<Option<(EntryId, EntryId)>, LedgerError> {
+        match self {
+            Self::Sqlite(reader) => reader.extent(source),
+            Self::Postgres(reader) => reader.extent(source),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::event::{Action, Amount};
-use crate::domain::id::{EntryId, OrderId, StreamKey, UserId};
+use crate::domain::id::{EntryId, EventId, OrderId, StreamKey, UserId};
+use crate::domain::inbox::Digest;
 use crate::domain::notice::Notice;
 use crate::domain::order::{Order, State};
 
@@ -94,4 +95,15 @@ pub struct Counts {
     pub inbox: u64,
     /// Orders in each state; a state without orders is not there.
     pub by_state: BTreeMap<State, u64>,
+}
+
+/// What an event is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The entry that carried it first.
+    pub id: EntryId,
+    /// The digest of its fields.
+    pub digest: Digest,
+    /// What its producer calls it, where that counts.
+    pub event_id: Option<EventId>,
 }

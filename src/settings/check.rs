@@ -10,7 +10,8 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::read::Reader;
-use super::{HandlerKind, NotifySettings, Settings, StreamSettings};
+use super::tls::Wanted;
+use super::{HandlerKind, NotifySettings, Settings, StreamSettings, tls};
 use crate::admin;
 use crate::admin::guard::Open;
 use crate::broker::address::Address;
@@ -23,6 +24,7 @@ use crate::domain::order::{Rules, UnknownAction};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::template::Template;
 use crate::ledger::location::Location;
+use crate::task::tuning::Tuning;
 use crate::task::{consumer, lane, reaper, trimmer};
 use crate::telemetry::logging::{self, Format};
 
@@ -54,15 +56,16 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     let admin = admin(reader, notify.as_ref().is_some_and(|notify| notify.sse));
     let log = log(reader);
     let grace = reader.time("shutdown.grace");
+    let (consumers, batch, in_flight) = consumers?;
     Some(Settings {
         instance: instance?,
         redis: redis?,
         stream: stream?,
         event: event?,
-        consumers: consumers?,
-        lanes: lane::Options { count: lanes?, timeout: timeout?, retry: retry?, max_letters: max_letters? },
+        consumers,
+        lanes: lane::Options { count: lanes?, timeout: timeout?, max_letters: max_letters? },
+        tuning: Tuning { batch, in_flight, retry: retry?, trimmer: trimmer? },
         reaper: sweep?,
-        trimmer: trimmer?,
         handler: handler?,
         ledger: ledger?,
         rules: rules?,
@@ -95,10 +98,10 @@ fn redis(reader: &mut Reader) -> Option<Address> {
     };
     let address = reader.redacted("redis.url", parse, |address, _| address.to_string());
     let password = reader.text("redis.password_file", password_file);
-    let (address, Some(password)) = (address?, password?) else {
-        return Address::parse(&url, None).ok();
-    };
-    if address.has_password() {
+    let asked = address.as_ref().is_none_or(Address::is_secure);
+    let tls = tls::tls(reader, &tls::REDIS, asked);
+    let (address, password) = (address?, password?);
+    if password.is_some() && address.has_password() {
         reader.conflict(
             "redis.password_file",
             "redis.url",
@@ -107,7 +110,11 @@ fn redis(reader: &mut Reader) -> Option<Address> {
         );
         return None;
     }
-    Address::parse(&url, Some(&password)).ok()
+    let address = Address::parse(&url, password.as_ref()).ok()?;
+    Some(match tls? {
+        Wanted::Tls(tls) => address.with_tls(tls),
+        Wanted::Plain => address,
+    })
 }
 
 fn password_in(path: &Path) -> Result<SecretString, String> {
@@ -192,17 +199,18 @@ fn rules(reader: &mut Reader) -> Option<Rules> {
     Some(Rules { steps: steps?, unknown: unknown? })
 }
 
-fn consumers(reader: &mut Reader) -> Option<consumer::Options> {
+/// How consumers read, the batch, and the window.
+fn consumers(reader: &mut Reader) -> Option<(consumer::Options, usize, usize)> {
     let count = reader.whole("consumers.count");
     let batch = reader.whole("consumers.batch");
     let block = reader.time("consumers.block");
     let in_flight = reader.whole("consumers.in_flight");
-    let options = consumer::Options { count: count?, batch: batch?, block: block?, in_flight: in_flight? };
-    if options.in_flight < options.batch {
-        let problem = format!("{} is less than consumers.batch = {}", options.in_flight, options.batch);
+    let (batch, in_flight) = (batch?, in_flight?);
+    if in_flight < batch {
+        let problem = format!("{in_flight} is less than consumers.batch = {batch}");
         reader.conflict("consumers.in_flight", "consumers.batch", problem, "at least consumers.batch");
     }
-    Some(options)
+    Some((consumer::Options { count: count?, block: block? }, batch, in_flight))
 }
 
 fn reaper(reader: &mut Reader) -> Option<reaper::Options> {

@@ -14,16 +14,21 @@ use crate::domain::id::{GroupName, StreamKey};
 use crate::domain::notice::Form;
 use crate::domain::order::Rules;
 use crate::ledger::location::Location;
-use crate::task::{consumer, lane, reaper, trimmer};
+use crate::task::tuning::Tuning;
+use crate::task::{consumer, lane, reaper};
 use crate::telemetry::logging;
 
 mod check;
+mod key;
 pub mod keys;
 mod mistake;
 mod read;
+mod reload;
 mod source;
+mod tls;
 
 pub use mistake::{ConfigErrors, Mistake};
+pub use reload::Changes;
 pub use source::{DEFAULT_FILE, Sources, find_file};
 
 /// The configuration, checked. Made by [`load`] only.
@@ -41,10 +46,10 @@ pub struct Settings {
     pub consumers: consumer::Options,
     /// How events are run.
     pub lanes: lane::Options,
+    /// What can be changed while the daemon runs.
+    pub tuning: Tuning,
     /// When an entry counts as left behind.
     pub reaper: reaper::Options,
-    /// How long the stream may grow.
-    pub trimmer: trimmer::Options,
     /// What an event does.
     pub handler: HandlerKind,
     /// Where the ledger is.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::admin::guard::Open;
 use crate::domain::order::UnknownAction;
+use crate::task::trimmer;
 
 /// A configuration file in a folder of its own, and what is set besides.
 struct Written {
@@ -59,8 +60,8 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!(settings.stream.start, Start::Beginning);
     assert_eq!(settings.event.json, None);
     assert_eq!(settings.consumers.block, Duration::from_secs(5));
-    assert_eq!(settings.lanes.retry.delay_max, Duration::from_mins(5));
-    assert_eq!(settings.trimmer.on_blocked, trimmer::OnBlocked::Keep);
+    assert_eq!(settings.tuning.retry.delay_max, Duration::from_mins(5));
+    assert_eq!(settings.tuning.trimmer.on_blocked, trimmer::OnBlocked::Keep);
     assert_eq!(settings.handler, HandlerKind::Ledger);
     assert_eq!(settings.ledger, Location::Sqlite("orderd.db".into()));
     assert_eq!(settings.instance, rustix::system::uname().nodename().to_str().unwrap());
@@ -72,8 +73,8 @@ fn the_environment_wins_over_the_file_and_the_command_line_over_both() {
         .variable("ORDERD__CONSUMERS__BATCH", "20")
         .variable("ORDERD__CONSUMERS__IN_FLIGHT", "200")
         .flag("consumers.in_flight", "300");
-    let consumers = written.settings().consumers;
-    assert_eq!((consumers.count, consumers.batch, consumers.in_flight), (1, 20, 300));
+    let settings = written.settings();
+    assert_eq!((settings.consumers.count, settings.tuning.batch, settings.tuning.in_flight), (1, 20, 300));
 }
 
 #[test]
@@ -257,6 +258,7 @@ fn values_out_of_their_range_are_refused() {
         "log.level = \"\"",
         "log.level = \"orderd=inof\"",
         "redis.password_file = \"/does/not/exist\"",
+        "redis.url = \"rediss://localhost\"\nredis.tls_ca_file = \"/does/not/exist\"",
     ] {
         assert_eq!(mistakes(text).len(), 1, "{text}");
     }
@@ -278,7 +280,7 @@ fn values_of_every_form_are_understood() {
     assert!(settings.admin.listen.ip().is_unspecified());
     assert_eq!(settings.consumers.block, Duration::from_secs(90));
     assert_eq!(settings.handler, HandlerKind::None);
-    assert_eq!(settings.trimmer.on_blocked, trimmer::OnBlocked::Trim);
+    assert_eq!(settings.tuning.trimmer.on_blocked, trimmer::OnBlocked::Trim);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::lane::job::Admission;
 use super::lane::{Arrival, Gate};
 use super::trouble::Trouble;
+use super::tuning::Tuned;
 use crate::broker::Broker;
 use crate::broker::claim::{MOST_IN_A_CALL, Pending};
 use crate::broker::delivery::{Origin, Places, Received, Window};
@@ -22,7 +23,6 @@ use crate::broker::read::Reader;
 use crate::bug;
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{ConsumerName, EntryId};
-use crate::domain::retry::RetryPolicy;
 use crate::supervisor::TaskError;
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::heartbeat::Heartbeat;
@@ -38,12 +38,8 @@ const PROBE_BLOCK: Duration = Duration::from_millis(10);
 pub struct Options {
     /// How many there are.
     pub count: usize,
-    /// The most entries that one read takes.
-    pub batch: usize,
     /// How long a read waits for the first entry.
     pub block: Duration,
-    /// The most entries in hand at once, of all consumers of this process together.
-    pub in_flight: usize,
 }
 
 /// What all consumers of a process share.
@@ -53,8 +49,8 @@ pub struct Shared {
     pub options: Options,
     /// Which field says what.
     pub names: FieldNames,
-    /// How to look at the past of what is taken up.
-    pub retry: RetryPolicy,
+    /// How many of them at once, and how to look at the past of what is taken up.
+    pub tuning: Tuned,
     /// Where they read.
     pub broker: Arc<Broker>,
     /// The places for what they read.
@@ -188,7 +184,7 @@ impl Consumer {
         let _taking_up = self.shared.taking_up.lock().await;
         let mut lowest = EntryId::MIN;
         loop {
-            let most = self.shared.options.batch.min(MOST_IN_A_CALL);
+            let most = self.shared.batch().min(MOST_IN_A_CALL);
             let found = match self.shared.broker.own_pending(self.reader.consumer(), lowest, most).await {
                 Ok(found) => found,
                 Err(error) => return Ok(Err(error)),
@@ -225,7 +221,7 @@ impl Consumer {
         let mut gate = self.shared.gate.clone();
         // The lanes are gone when this fails; the next admission says so.
         let _ = gate.wait_for(|gate| *gate == Gate::Open).await;
-        self.shared.window.take(self.shared.options.batch).await
+        self.shared.window.take(self.shared.batch()).await
     }
 
     async fn settle_gone(&self, gone: &[EntryId]) {
@@ -261,13 +257,19 @@ impl Consumer {
 }
 
 impl Shared {
+    /// The most entries that are asked for at once.
+    pub fn batch(&self) -> usize {
+        self.tuning.borrow().batch
+    }
+
     /// Brings what was received to the lanes.
     pub async fn admit(&self, received: Vec<Received>, source: Source) -> Result<(), LanesGone> {
         if received.is_empty() {
             return Ok(());
         }
         self.telemetry.emit(EntriesRead { source, count: received.len() });
-        let admission = Admission::of(received, &self.names, &self.retry);
+        let retry = self.tuning.borrow().retry;
+        let admission = Admission::of(received, &self.names, &retry);
         self.inbox.send(Arrival::Admission(admission)).await.map_err(|_| LanesGone)
     }
 

@@ -16,3 +16,4 @@ pub mod road;
 pub mod surveyor;
 pub mod trimmer;
 pub mod trouble;
+pub mod tuning;

@@ -61,6 +61,9 @@ pub struct Meters {
     pub(super) live_clients: Gauge,
     pub(super) live_clients_cut: Counter,
 
+    pub(super) reloads_done: Counter,
+    pub(super) reloads_refused: Counter,
+
     entries_in_hand: Gauge,
     entries_parked: Gauge,
     window_size: Gauge,
@@ -187,6 +190,8 @@ impl Meters {
             notification_receivers: counter("orderd_notification_receivers_total"),
             live_clients: gauge("orderd_live_clients"),
             live_clients_cut: counter("orderd_live_clients_cut_total"),
+            reloads_done: labelled("orderd_config_reloads_total", "outcome", "done"),
+            reloads_refused: labelled("orderd_config_reloads_total", "outcome", "refused"),
             entries_in_hand: gauge("orderd_entries_in_hand"),
             entries_parked: gauge("orderd_entries_parked"),
             window_size: gauge("orderd_window_size"),

@@ -118,6 +118,7 @@ const REASON: Label = Label {
 };
 const NOTIFICATION: Label = Label { name: "outcome", values: &["sent", "dropped", "failed"] };
 const GAP: Label = Label { name: "reason", values: &["away", "too-slow"] };
+const RELOAD: Label = Label { name: "outcome", values: &["done", "refused"] };
 const CONNECTION: Label = Label { name: "connection", values: &["reader", "commands", "subscriber", "publisher"] };
 const TASK: Label = Label { name: "task", values: &[] };
 const VERSION: Label = Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] };
@@ -192,6 +193,8 @@ pub const METRICS: &[Metric] = &[
         .labels(&[GAP]),
     // The process itself.
     Metric::counter("orderd_task_restarts_total", "Tasks that failed and were started again, by task.").labels(&[TASK]),
+    Metric::counter("orderd_config_reloads_total", "Times that the configuration was read again, by what came of it.")
+        .labels(&[RELOAD]),
     Metric::gauge("orderd_build_info", "Always 1; the label says which version runs.").labels(&[VERSION]),
     // Levels.
     Metric::gauge("orderd_entries_in_hand", "Entries read and not settled yet."),

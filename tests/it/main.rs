@@ -4,6 +4,7 @@
 
 mod acl;
 mod add;
+mod audit;
 mod backlog;
 mod browser;
 mod bury;
@@ -27,9 +28,12 @@ mod postgres;
 mod reaper;
 mod recovery;
 mod refusals;
+mod reload;
 mod retry;
 mod road;
+mod service_manager;
 mod status;
 mod stop;
+mod tls;
 mod trim;
 mod trimmer;

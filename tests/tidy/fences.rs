@@ -36,6 +36,13 @@ const FENCES: &[Fence] = &[
         why: "only ledger speaks SQL, so that one place holds what is committed",
     },
     Fence {
+        crates: &["rustls", "tokio_rustls", "rustls_native_certs"],
+        words: &[],
+        around: "src/",
+        open: &["src/tls.rs"],
+        why: "who is trusted, and how, is decided in one place for every connection",
+    },
+    Fence {
         crates: &["metrics", "metrics_exporter_prometheus", "metrics_process"],
         words: &[],
         around: "src/",

@@ -1,8 +1,9 @@
 //! Reading the ledger, beside the writers and without holding them up.
 //!
-//! Owns: the queries behind `orderd orders`, behind what browsers catch up with, and the counts.
+//! Owns: the queries behind `orderd orders` and `orderd audit`, behind what browsers catch up with, and the counts.
 //! Never: a change to the database.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,12 +16,14 @@ use super::address::Address;
 use super::error::PostgresError;
 use super::link::{self, Link};
 use super::own_runtime;
-use super::row::{self, ORDER_COLUMNS, Odd};
+use super::row::{self, ORDER_COLUMNS, Odd, stored, unstored};
+use crate::domain::batch::Source;
 use crate::domain::event::Action;
 use crate::domain::id::{EntryId, OrderId, StreamKey, UserId};
+use crate::domain::inbox::Digest;
 use crate::domain::order::State;
 use crate::ledger::error::LedgerError;
-use crate::ledger::report::{Counts, HistoryRow, OrderFilter, OrderRow, UserEvent};
+use crate::ledger::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow, UserEvent};
 use crate::ledger::sqlite::probe::Standing;
 
 /// A connection that only reads. Its calls block.
@@ -85,6 +88,16 @@ impl PostgresReader {
         self.read(self.count())
     }
 
+    /// Which of these events of `source` have been applied, one answer for each.
+    pub fn holds(&self, source: &Source, events: &[Identity]) -> Result<Vec<bool>, LedgerError> {
+        self.read(self.look_up(source, events))
+    }
+
+    /// The lowest and the highest entry of the present generation of `source` that were applied.
+    pub fn extent(&self, source: &Source) -> Result<Option<(EntryId, EntryId)>, LedgerError> {
+        self.read(self.ends(source))
+    }
+
     /// All that is read sees the same moment.
     fn read<T>(&self, queries: impl Future<Output = Result<T, Unread>>) -> Result<T, LedgerError> {
         let answer = self.runtime.block_on(async {
@@ -140,10 +153,46 @@ impl PostgresReader {
     async fn find_time(&self, user: &UserId, entry: EntryId) -> Result<Option<u64>, Unread> {
         let sql = "SELECT h.applied_at FROM orderd.orders AS o JOIN orderd.history AS h ON h.number = o.number
             WHERE o.user_id = $1 AND h.ms = $2 AND h.sub = $3 ORDER BY h.seq DESC LIMIT 1";
-        let (ms, sub) = (row::stored(entry.ms), row::stored(entry.seq));
+        let (ms, sub) = (stored(entry.ms), stored(entry.seq));
         let found = self.link.client.query_opt(sql, &[&user.as_str(), &ms, &sub]).await?;
         let time = found.map(|found| row::time(&found, 0, "applied_at")).transpose()?;
         Ok(time.map(|time| u64::try_from(time.as_millisecond()).unwrap_or_default()))
+    }
+
+    async fn look_up(&self, source: &Source, events: &[Identity]) -> Result<Vec<bool>, Unread> {
+        let (stream, group) = (source.stream.as_str(), source.group.as_str());
+        let (ms, sub): (Vec<i64>, Vec<i64>) =
+            events.iter().map(|event| (stored(event.id.ms), stored(event.id.seq))).unzip();
+        let sql = "SELECT ms, sub, digest FROM orderd.inbox JOIN orderd.sources USING (source)
+            JOIN unnest($3::int8[], $4::int8[]) AS k (ms, sub) USING (ms, sub) WHERE stream = $1 AND grp = $2";
+        let mut known: HashMap<EntryId, Vec<Digest>> = HashMap::new();
+        for found in self.link.client.query(sql, &[&stream, &group, &ms, &sub]).await? {
+            let digest = Digest::from(unstored(found.try_get(2)?));
+            known.entry(entry_id(&found)?).or_default().push(digest);
+        }
+        let asked: Vec<&str> = events.iter().filter_map(|event| Some(event.event_id.as_ref()?.as_str())).collect();
+        let sql = "SELECT event_id FROM orderd.history WHERE event_id = ANY($1)";
+        let published = self.link.client.query(sql, &[&asked]).await?;
+        let published: HashSet<String> = published.iter().map(|found| found.try_get(0)).collect::<Result<_, _>>()?;
+        let holds = |event: &Identity| {
+            known.get(&event.id).is_some_and(|known| known.contains(&event.digest))
+                || event.event_id.as_ref().is_some_and(|id| published.contains(id.as_str()))
+        };
+        Ok(events.iter().map(holds).collect())
+    }
+
+    async fn ends(&self, source: &Source) -> Result<Option<(EntryId, EntryId)>, Unread> {
+        let mut ends = Vec::with_capacity(2);
+        for order in ["ASC", "DESC"] {
+            let sql = format!(
+                "SELECT ms, sub FROM orderd.inbox AS i JOIN orderd.sources AS s USING (source)
+                 WHERE stream = $1 AND grp = $2 AND i.generation = s.generation ORDER BY ms {order}, sub {order} LIMIT 1"
+            );
+            let names = (source.stream.as_str(), source.group.as_str());
+            ends.extend(self.link.client.query_opt(&sql, &[&names.0, &names.1]).await?.as_ref().map(entry_id));
+        }
+        let mut ends = ends.into_iter().collect::<Result<Vec<EntryId>, _>>()?.into_iter();
+        Ok(ends.next().zip(ends.next()))
     }
 
     async fn count(&self) -> Result<Counts, Unread> {
@@ -178,6 +227,10 @@ impl From<Odd> for Unread {
     fn from(odd: Odd) -> Self {
         Self::Odd(odd)
     }
+}
+
+fn entry_id(found: &Row) -> Result<EntryId, Error> {
+    Ok(EntryId::new(unstored(found.try_get(0)?), unstored(found.try_get(1)?)))
 }
 
 fn select_orders() -> String {

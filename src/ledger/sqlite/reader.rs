@@ -1,18 +1,21 @@
 //! Reading the ledger, beside the writers and without holding them up.
 //!
-//! Owns: the queries behind `orderd orders`, behind what browsers catch up with, and the counts.
+//! Owns: the queries behind `orderd orders` and `orderd audit`, behind what browsers catch up with, and the counts.
 //! Never: a change to the file.
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, ToSql};
 
+use super::row::{stored, unstored};
 use super::{failed, open, row};
+use crate::domain::batch::Source;
 use crate::domain::event::Action;
-use crate::domain::id::{EntryId, OrderId, StreamKey, UserId};
+use crate::domain::id::{EntryId, EventId, OrderId, StreamKey, UserId};
+use crate::domain::inbox::Digest;
 use crate::domain::order::State;
 use crate::ledger::error::LedgerError;
-use crate::ledger::report::{Counts, HistoryRow, OrderFilter, OrderRow, UserEvent};
+use crate::ledger::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow, UserEvent};
 
 /// A connection that only reads.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl SqliteReader {
     pub fn applied_at(&self, user: &UserId, entry: EntryId) -> Result<Option<u64>, LedgerError> {
         let sql = "SELECT h.applied_at FROM orders AS o JOIN history AS h ON h.number = o.number
             WHERE o.user_id = ?1 AND h.ms = ?2 AND h.sub = ?3 ORDER BY h.seq DESC LIMIT 1";
-        let key = (user.as_str(), row::stored(entry.ms), row::stored(entry.seq));
+        let key = (user.as_str(), stored(entry.ms), stored(entry.seq));
         let found = self.conn.query_row(sql, key, |found| row::whole(found, 0)).optional();
         found.map_err(|error| self.failed(&error))
     }
@@ -59,6 +62,16 @@ impl SqliteReader {
     /// The entries of `stream` whose events were applied, once for each row of the history, in the order of their commits.
     pub fn applied(&self, stream: &StreamKey) -> Result<Vec<EntryId>, LedgerError> {
         self.history_of(stream).map_err(|error| self.failed(&error))
+    }
+
+    /// Which of these events of `source` have been applied, one answer for each.
+    pub fn holds(&self, source: &Source, events: &[Identity]) -> Result<Vec<bool>, LedgerError> {
+        self.look_up(source, events).map_err(|error| self.failed(&error))
+    }
+
+    /// The lowest and the highest entry of the present generation of `source` that were applied.
+    pub fn extent(&self, source: &Source) -> Result<Option<(EntryId, EntryId)>, LedgerError> {
+        self.ends(source).map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &rusqlite::Error) -> LedgerError {
@@ -116,6 +129,39 @@ impl SqliteReader {
         Ok(events)
     }
 
+    fn look_up(&self, source: &Source, events: &[Identity]) -> rusqlite::Result<Vec<bool>> {
+        let snapshot = self.conn.unchecked_transaction()?;
+        let mut same_id = snapshot.prepare(
+            "SELECT digest FROM inbox JOIN sources USING (source) WHERE stream = ?1 AND grp = ?2 AND ms = ?3 AND sub = ?4",
+        )?;
+        let mut published = snapshot.prepare("SELECT 1 FROM history WHERE event_id = ?1")?;
+        let mut answers = Vec::with_capacity(events.len());
+        for Identity { id, digest, event_id } in events {
+            let asked = (source.stream.as_str(), source.group.as_str(), stored(id.ms), stored(id.seq));
+            let known = same_id.query_map(asked, |found| found.get::<_, Option<i64>>(0))?;
+            let known = known.collect::<rusqlite::Result<Vec<_>>>()?;
+            // Of an entry whose digest nobody noted, the id is all there is to know it by.
+            let is_known =
+                known.into_iter().any(|known| known.is_none_or(|known| Digest::from(unstored(known)) == *digest));
+            answers.push(is_known || by_event_id(&mut published, event_id.as_ref())?);
+        }
+        Ok(answers)
+    }
+
+    fn ends(&self, source: &Source) -> rusqlite::Result<Option<(EntryId, EntryId)>> {
+        let snapshot = self.conn.unchecked_transaction()?;
+        let end = |order: &str| {
+            let sql = format!(
+                "SELECT ms, sub FROM inbox JOIN sources USING (source)
+                 WHERE stream = ?1 AND grp = ?2 AND inbox.generation = sources.generation
+                 ORDER BY ms {order}, sub {order} LIMIT 1"
+            );
+            let id = |found: &Row<'_>| Ok(EntryId::new(unstored(found.get(0)?), unstored(found.get(1)?)));
+            snapshot.query_row(&sql, (source.stream.as_str(), source.group.as_str()), id).optional()
+        };
+        Ok(end("ASC")?.zip(end("DESC")?))
+    }
+
     fn count(&self) -> rusqlite::Result<Counts> {
         let snapshot = self.conn.unchecked_transaction()?;
         let count = |table: &str| {
@@ -127,6 +173,10 @@ impl SqliteReader {
             .collect::<Result<_, _>>()?;
         Ok(Counts { orders: count("orders")?, events: count("history")?, inbox: count("inbox")?, by_state })
     }
+}
+
+fn by_event_id(published: &mut Statement<'_>, event_id: Option<&EventId>) -> rusqlite::Result<bool> {
+    event_id.map_or(Ok(false), |id| published.exists([id.as_str()]))
 }
 
 fn select_orders() -> String {

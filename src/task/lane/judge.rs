@@ -69,7 +69,7 @@ impl LaneTask {
     }
 
     fn failed(&mut self, mut job: Job, failure: &Failure) {
-        let verdict = self.parts.options.retry.judge(failure, job.life.failures, fastrand::f64());
+        let verdict = self.parts.tuning.borrow().retry.judge(failure, job.life.failures, fastrand::f64());
         let (entry, class, message) = (job.id(), failure.class(), failure.message());
         let next = if let Verdict::Retry(pause) = verdict { Some(pause) } else { None };
         self.parts.telemetry.emit(EventFailed { entry, class, message, next });

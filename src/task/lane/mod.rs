@@ -24,7 +24,6 @@ use crate::domain::batch::Source;
 use crate::domain::id::EntryId;
 use crate::domain::lanes::{Item as _, Lanes, Run};
 use crate::domain::notice::Notice;
-use crate::domain::retry::RetryPolicy;
 use crate::handler::{Handler, Limits};
 use crate::supervisor::TaskError;
 use crate::supervisor::backoff::Backoff;
@@ -32,6 +31,7 @@ use crate::supervisor::heartbeat::Heartbeat;
 use crate::supervisor::shutdown::Shutdown;
 use crate::task::notifier::Outbox;
 use crate::task::nudge::Nudge;
+use crate::task::tuning::Tuned;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::Levels;
 
@@ -42,15 +42,13 @@ mod lease;
 mod settle;
 mod stop;
 
-/// How events are run (the `[lanes]`, `[retry]`, `[dead]` and `[handler]` tables of the configuration).
+/// How events are run (the `[lanes]`, `[dead]` and `[handler]` tables of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// How many lanes there are: at most so many orders are handled at the same time.
     pub count: usize,
     /// After this time a call of the handler is given up.
     pub timeout: Duration,
-    /// What follows from a failure.
-    pub retry: RetryPolicy,
     /// So many dead letters are kept.
     pub max_letters: u64,
 }
@@ -79,8 +77,8 @@ pub struct Parts {
     pub options: Options,
     /// How often leases are renewed.
     pub renew_every: Duration,
-    /// The size of the window, for the metrics.
-    pub window: usize,
+    /// What follows from a failure, and the size of the window, for the metrics.
+    pub tuning: Tuned,
     /// What gives events their effect.
     pub handler: Arc<dyn Handler>,
     /// Where entries are settled.
@@ -301,6 +299,6 @@ impl LaneTask {
         let in_flight: usize = self.in_flight.values().map(Vec::len).sum();
         let parked = self.lanes.blocked();
         let in_hand = self.lanes.queued() + parked + running + settling + in_flight;
-        self.parts.telemetry.emit(Levels { in_hand, parked, window: self.parts.window });
+        self.parts.telemetry.emit(Levels { in_hand, parked, window: self.parts.tuning.borrow().in_flight });
     }
 }
