@@ -251,14 +251,25 @@ fn ledger(reader: &mut Reader) -> Option<Location> {
     let parse = |text: &str| text.parse::<Location>().map_err(|error| error.to_string());
     let location = reader.redacted("ledger.url", parse, |location, _| location.to_string());
     let password = reader.text("ledger.password_file", password_file);
-    let location = location?;
-    let Some(password) = password? else { return Some(location) };
-    let problem = match &location {
-        Location::Postgres(address) if !address.has_password() => {
-            return Some(Location::Postgres(Box::new(address.as_ref().clone().with_password(&password))));
+    let asked = location.as_ref().is_none_or(|location| match location {
+        Location::Postgres(address) => address.is_secure(),
+        Location::Sqlite(_) => false,
+    });
+    let tls = tls::tls(reader, &tls::LEDGER, asked);
+    let (location, password) = (location?, password?);
+    let problem = match (location, password) {
+        (Location::Postgres(address), Some(_)) if address.has_password() => "there is a password in ledger.url as well",
+        (Location::Sqlite(_), Some(_)) => "the ledger is an SQLite file, which has no password",
+        (Location::Postgres(mut address), password) => {
+            if let Some(password) = password {
+                *address = address.with_password(&password);
+            }
+            if let Wanted::Tls(tls) = tls? {
+                *address = address.with_tls(tls);
+            }
+            return Some(Location::Postgres(address));
         }
-        Location::Postgres(_) => "there is a password in ledger.url as well",
-        Location::Sqlite(_) => "the ledger is an SQLite file, which has no password",
+        (file @ Location::Sqlite(_), None) => return tls.map(|_| file),
     };
     reader.conflict(
         "ledger.password_file",

@@ -193,7 +193,8 @@ pub const KEYS: &[Key] = &[
         ),
         "\"sqlite:orderd.db\"",
         "Where the orders and their history are kept: in an SQLite file, which workers on one host may share, or in Postgres,\n\
-         which workers on any host may share. A relative path starts at the working directory.",
+         which workers on any host may share. A relative path starts at the working directory. A Postgres address that ends in\n\
+         ?sslmode=verify-full speaks TLS, and the server's certificate and its name are verified.",
     ),
     key(
         "ledger.password_file",
@@ -202,6 +203,9 @@ pub const KEYS: &[Key] = &[
         "A file that holds the password for Postgres, so that it stands in no configuration and on no command line.\n\
          A line break at its end does not count. Empty: no file.",
     ),
+    key("ledger.tls_ca_file", PEM_FILE, "\"\"", "As redis.tls_ca_file, for Postgres."),
+    key("ledger.tls_cert_file", PEM_FILE, "\"\"", "As redis.tls_cert_file, for Postgres."),
+    key("ledger.tls_key_file", PEM_FILE, "\"\"", "As redis.tls_key_file, for Postgres."),
     key(
         "ledger.event_id_field",
         Kind::Text("the name of a field, at most 512 bytes, or \"\" for none"),

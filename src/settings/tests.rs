@@ -252,7 +252,7 @@ fn values_out_of_their_range_are_refused() {
         "admin.listen = \"localhost\"",
         "admin.listen = \"127.0.0.1\"",
         "ledger.url = \"mysql://db/orders\"",
-        "ledger.url = \"postgres://db/orders?sslmode=require\"",
+        "ledger.url = \"postgres://db/orders?sslmode=prefer\"",
         "ledger.password_file = \"/does/not/exist\"",
         "redis.url = \"http://localhost\"",
         "log.level = \"\"",
@@ -375,7 +375,7 @@ fn no_secret_is_ever_shown() {
         "redis.password = \"canary\"",
         "ledger.url = \"mysql://app:canary@db/orders\"",
         "ledger.url = \"postgres://app:can@ary@db/canary\"",
-        "ledger.url = \"postgres://app:canary@db/orders?sslmode=require\"",
+        "ledger.url = \"postgres://app:canary@db/orders?sslmode=prefer\"",
         "ledger.url = \"postgres://app:canary@db:port/orders\"",
         "redis = \"canary\"",
     ] {

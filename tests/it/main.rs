@@ -35,5 +35,6 @@ mod service_manager;
 mod status;
 mod stop;
 mod tls;
+mod tls_postgres;
 mod trim;
 mod trimmer;
