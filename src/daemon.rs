@@ -8,19 +8,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::admin::{self, AdminError, AdminServer, AdminState};
+use self::status::status;
+use crate::admin::live::Live;
+use crate::admin::{self, AdminServer, AdminState};
 use crate::broker::Broker;
 use crate::broker::connect::Connector;
-use crate::broker::error::{BrokerError, Trouble as RedisTrouble};
+use crate::broker::error::Trouble as RedisTrouble;
 use crate::broker::keys::Keys;
+use crate::domain::told::Told;
 use crate::handler::Handler;
 use crate::handler::log::LogHandler;
 use crate::handler::none::NoneHandler;
 use crate::handler::record::RecordHandler;
-use crate::ledger::error::LedgerError;
 use crate::ledger::location::Location;
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::sqlite::SqliteLedger;
@@ -33,7 +35,7 @@ use crate::supervisor::shutdown::Shutdown;
 use crate::supervisor::systemd;
 use crate::supervisor::{GaveUp, Supervisor, TaskError};
 use crate::task::bookkeeper::Bookkeeper;
-use crate::task::gap::{self, CannotLook, Missing};
+use crate::task::gap::{self, CannotLook};
 use crate::task::lane::{self, Gate};
 use crate::task::notifier::{Notifier, Outbox};
 use crate::task::nudge::Nudge;
@@ -41,9 +43,14 @@ use crate::task::readiness::Sources;
 use crate::task::trimmer::Trimmer;
 use crate::task::trouble::Trouble;
 use crate::task::tuning::Tuning;
-use crate::task::{road, surveyor};
+use crate::task::{feeder, road, surveyor};
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::{GapAccepted, Stopped};
+
+mod error;
+mod status;
+
+pub use error::{BuildError, RunError};
 
 /// The task that ends when the handler can never work again.
 pub const HANDLER: &str = "handler";
@@ -53,6 +60,11 @@ const SILENCE: Duration = Duration::from_secs(30);
 const AFTER_GRACE: Duration = Duration::from_secs(5);
 /// How long leaving the last mark may take.
 const LAST_MARK: Duration = Duration::from_secs(1);
+
+/// The most browsers that watch at the same time.
+const BROWSERS: usize = 1000;
+/// How often a silent stream shows a browser that it is alive.
+const BROWSER_HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// A daemon, ready to run.
 pub struct Daemon {
@@ -68,36 +80,10 @@ pub struct Daemon {
     gate: watch::Sender<Gate>,
     trouble: Arc<Trouble>,
     readiness: watch::Sender<Readiness>,
+    /// Where what is told live goes on to the browsers, if any can watch.
+    watchers: Option<mpsc::Sender<Told>>,
     admin: AdminServer,
     accept_gap: bool,
-}
-
-/// A daemon could not be put together.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The ledger cannot be used.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The admin server cannot listen.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// The address of Redis cannot be used.
-    #[error(transparent)]
-    Redis(#[from] BrokerError),
-}
-
-/// A daemon ended before it was told to.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A task kept failing.
-    #[error(transparent)]
-    GaveUp(#[from] GaveUp),
-    /// Redis does not let us in, and waiting does not help.
-    #[error(transparent)]
-    Denied(BrokerError),
-    /// The ledger lacks events that were acknowledged.
-    #[error(transparent)]
-    Gap(Box<Missing>),
 }
 
 impl Daemon {
@@ -143,10 +129,12 @@ impl Daemon {
         let starting = Readiness { ready: false, reasons: vec![Phase::Starting.as_str().to_owned()] };
         let readiness = watch::Sender::new(starting);
         let heartbeats = Arc::new(Heartbeats::new());
+        let (watchers, live) = live(&settings).unzip();
         let state = AdminState {
             telemetry: telemetry.clone(),
             readiness: readiness.subscribe(),
             heartbeats: Arc::clone(&heartbeats),
+            live,
         };
         Ok(Self {
             handler,
@@ -158,7 +146,8 @@ impl Daemon {
             gate: watch::Sender::new(Gate::Open),
             trouble: Arc::new(Trouble::new(telemetry.clone())),
             readiness,
-            admin: admin::start(settings.admin, state)?,
+            watchers,
+            admin: admin::start(settings.admin.clone(), state)?,
             telemetry,
             accept_gap: false,
             settings,
@@ -274,6 +263,7 @@ impl Daemon {
     fn start(&self, shutdown: &Shutdown, settled: Nudge) -> Supervisor {
         let mut tasks = Supervisor::new(shutdown.clone(), self.telemetry.clone());
         let outbox = self.notifier(&mut tasks, shutdown);
+        self.feeder(&mut tasks, shutdown);
         let road = self.road(settled.clone(), outbox, shutdown);
         tasks.spawn("road", move || road::run(road.clone()));
 
@@ -331,6 +321,19 @@ impl Daemon {
         outbox
     }
 
+    /// Starts the feeder, if browsers can watch.
+    fn feeder(&self, tasks: &mut Supervisor, shutdown: &Shutdown) {
+        let Some(watchers) = self.watchers.clone() else { return };
+        let template = self.settings.notify.form.channel.clone();
+        let (heartbeats, telemetry) = (Arc::clone(&self.heartbeats), self.telemetry.clone());
+        let (connector, stop) = (Arc::clone(self.broker.connector()), shutdown.clone());
+        tasks.spawn("feeder", move || {
+            let heartbeat = heartbeats.register("feeder", SILENCE);
+            let (connector, watchers) = (Arc::clone(&connector), watchers.clone());
+            feeder::run(template.clone(), connector, watchers, telemetry.clone(), stop.clone(), heartbeat)
+        });
+    }
+
     fn road(&self, settled: Nudge, outbox: Outbox, shutdown: &Shutdown) -> road::Parts {
         let settings = &self.settings;
         road::Parts {
@@ -369,26 +372,18 @@ impl Daemon {
     }
 }
 
-/// A line for people: events settled a second since the last line, what is left to do, and what is in the way.
-fn status(telemetry: Telemetry, settled: Nudge, readiness: watch::Receiver<Readiness>) -> impl FnMut() -> String {
-    let mut last = (Instant::now(), settled.total());
-    move || {
-        let now = (Instant::now(), settled.total());
-        let seconds = now.0.duration_since(last.0).as_secs().max(1);
-        let rate = (now.1 - last.1) / seconds;
-        last = now;
-        let latest = telemetry.latest();
-        let backlog = latest.backlog.map_or_else(
-            || "backlog unknown".to_owned(),
-            |backlog| match backlog.lag {
-                Some(lag) => format!("{lag} undelivered, {} pending", backlog.pending),
-                None => format!("undelivered unknown, {} pending", backlog.pending),
-            },
-        );
-        let reasons = readiness.borrow().reasons.clone();
-        let in_the_way: Vec<String> = reasons.into_iter().filter(|reason| reason != latest.phase).collect();
-        let in_the_way =
-            if in_the_way.is_empty() { String::new() } else { format!("; not ready: {}", in_the_way.join(", ")) };
-        format!("{}: {rate} events/s, {backlog}{in_the_way}", latest.phase)
+/// What browsers can watch, and the near end of the way to them; `None` where none can.
+fn live(settings: &Settings) -> Option<(mpsc::Sender<Told>, Live)> {
+    if !settings.notify.sse {
+        return None;
     }
+    let (watchers, told) = mpsc::channel(feeder::WAITING);
+    let live = Live {
+        told,
+        form: settings.notify.form.clone(),
+        ledger: (settings.handler == HandlerKind::Ledger).then(|| settings.ledger.clone()),
+        clients: BROWSERS,
+        heartbeat: BROWSER_HEARTBEAT,
+    };
+    Some((watchers, live))
 }

@@ -120,9 +120,11 @@ impl Tls {
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// The same for a library that shakes hands by itself.
-    pub fn config(&self) -> &Arc<ClientConfig> {
-        &self.config
+    /// The same for a library that shakes hands by itself, and that names this protocol in doing so.
+    pub fn config_for(&self, protocol: &str) -> ClientConfig {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols.push(protocol.into());
+        config
     }
 
     /// Shakes hands over `stream` with the server that is called `host`. [`sentence`] tells what an error means.

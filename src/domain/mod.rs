@@ -19,5 +19,6 @@ pub mod prune;
 pub mod replay;
 pub mod retry;
 pub mod template;
+pub mod told;
 pub mod trim;
 pub mod versions;

@@ -39,6 +39,15 @@ pub(super) const REDIS: Names = Names {
     key: "redis.tls_key_file",
 };
 
+/// The ledger on Postgres.
+pub(super) const LEDGER: Names = Names {
+    url: "ledger.url",
+    asked_by: "an address on Postgres that ends in ?sslmode=verify-full",
+    authorities: "ledger.tls_ca_file",
+    certificate: "ledger.tls_cert_file",
+    key: "ledger.tls_key_file",
+};
+
 /// Reads the three keys. `asked`: whether the address asks for TLS. Where it does not, there is none to be had, and a file that is
 /// set all the same is a mistake: whoever set it believes to be safe. `None`: there are mistakes.
 pub(super) fn tls(reader: &mut Reader, names: &Names, asked: bool) -> Option<Wanted> {

@@ -5,6 +5,7 @@
 
 pub mod bookkeeper;
 pub mod consumer;
+pub mod feeder;
 pub mod gap;
 pub mod lane;
 pub mod listener;

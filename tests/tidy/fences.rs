@@ -29,7 +29,7 @@ const FENCES: &[Fence] = &[
         why: "only broker speaks Redis, so that replies and errors are understood in one place",
     },
     Fence {
-        crates: &["rusqlite", "tokio_postgres"],
+        crates: &["rusqlite", "tokio_postgres", "tokio_postgres_rustls"],
         words: &[],
         around: "src/",
         open: &["src/ledger/"],
