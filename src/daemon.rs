@@ -8,14 +8,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::admin::live::Live;
 use crate::admin::{self, AdminError, AdminServer, AdminState};
 use crate::broker::Broker;
 use crate::broker::connect::Connector;
 use crate::broker::error::{BrokerError, Trouble as RedisTrouble};
 use crate::broker::keys::Keys;
+use crate::domain::told::Told;
 use crate::handler::Handler;
 use crate::handler::log::LogHandler;
 use crate::handler::none::NoneHandler;
@@ -38,7 +40,7 @@ use crate::task::readiness::Sources;
 use crate::task::trimmer::Trimmer;
 use crate::task::trouble::Trouble;
 use crate::task::tuning::Tuning;
-use crate::task::{road, surveyor};
+use crate::task::{feeder, road, surveyor};
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::Stopped;
 
@@ -46,6 +48,11 @@ use crate::telemetry::event::Stopped;
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long handing back may take after the grace is over.
 const AFTER_GRACE: Duration = Duration::from_secs(5);
+
+/// The most browsers that watch at the same time.
+const BROWSERS: usize = 1000;
+/// How often a silent stream shows a browser that it is alive.
+const BROWSER_HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// A daemon, ready to run.
 pub struct Daemon {
@@ -59,6 +66,8 @@ pub struct Daemon {
     gate: watch::Sender<Gate>,
     trouble: Arc<Trouble>,
     readiness: watch::Sender<Readiness>,
+    /// Where what is told live goes on to the browsers, if any can watch.
+    watchers: Option<mpsc::Sender<Told>>,
     admin: AdminServer,
 }
 
@@ -121,10 +130,12 @@ impl Daemon {
         let starting = Readiness { ready: false, reasons: vec![Phase::Starting.as_str().to_owned()] };
         let readiness = watch::Sender::new(starting);
         let heartbeats = Arc::new(Heartbeats::new());
+        let (watchers, live) = live(&settings).unzip();
         let state = AdminState {
             telemetry: telemetry.clone(),
             readiness: readiness.subscribe(),
             heartbeats: Arc::clone(&heartbeats),
+            live,
         };
         Ok(Self {
             handler,
@@ -135,7 +146,8 @@ impl Daemon {
             gate: watch::Sender::new(Gate::Open),
             trouble: Arc::new(Trouble::new(telemetry.clone())),
             readiness,
-            admin: admin::start(settings.admin, state)?,
+            watchers,
+            admin: admin::start(settings.admin.clone(), state)?,
             telemetry,
             settings,
         })
@@ -213,6 +225,7 @@ impl Daemon {
     fn start(&self, shutdown: &Shutdown, settled: Nudge) -> Supervisor {
         let mut tasks = Supervisor::new(shutdown.clone(), self.telemetry.clone());
         let outbox = self.notifier(&mut tasks, shutdown);
+        self.feeder(&mut tasks, shutdown);
         let road = self.road(settled.clone(), outbox, shutdown);
         tasks.spawn("road", move || road::run(road.clone()));
 
@@ -257,6 +270,19 @@ impl Daemon {
         outbox
     }
 
+    /// Starts the feeder, if browsers can watch.
+    fn feeder(&self, tasks: &mut Supervisor, shutdown: &Shutdown) {
+        let Some(watchers) = self.watchers.clone() else { return };
+        let template = self.settings.notify.form.channel.clone();
+        let (heartbeats, telemetry) = (Arc::clone(&self.heartbeats), self.telemetry.clone());
+        let (connector, stop) = (Arc::clone(self.broker.connector()), shutdown.clone());
+        tasks.spawn("feeder", move || {
+            let heartbeat = heartbeats.register("feeder", SILENCE);
+            let (connector, watchers) = (Arc::clone(&connector), watchers.clone());
+            feeder::run(template.clone(), connector, watchers, telemetry.clone(), stop.clone(), heartbeat)
+        });
+    }
+
     fn road(&self, settled: Nudge, outbox: Outbox, shutdown: &Shutdown) -> road::Parts {
         let settings = &self.settings;
         road::Parts {
@@ -293,6 +319,22 @@ impl Daemon {
             _ => Ok(()),
         }
     }
+}
+
+/// What browsers can watch, and the near end of the way to them; `None` where none can.
+fn live(settings: &Settings) -> Option<(mpsc::Sender<Told>, Live)> {
+    if !settings.notify.sse {
+        return None;
+    }
+    let (watchers, told) = mpsc::channel(feeder::WAITING);
+    let live = Live {
+        told,
+        form: settings.notify.form.clone(),
+        ledger: (settings.handler == HandlerKind::Ledger).then(|| settings.ledger.clone()),
+        clients: BROWSERS,
+        heartbeat: BROWSER_HEARTBEAT,
+    };
+    Some((watchers, live))
 }
 
 /// A line for people: events settled a second since the last line, what is left to do, and what is in the way.

@@ -121,7 +121,7 @@ impl Drop for Delivery {
 #[derive(Debug)]
 pub struct Window {
     size: AtomicI64,
-    /// Below zero while more is in hand than the window, made smaller, has places for.
+    /// Below zero while more is in hand than there are places: the window was made smaller, or exceeded.
     free: AtomicI64,
     freed: Notify,
     telemetry: Telemetry,
@@ -162,6 +162,12 @@ impl Window {
         let take = |free: i64| (free > 0 && most > 0).then(|| free - free.min(most));
         let free = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
         Some(Places { window: Arc::clone(self), count: count(free.min(most)) })
+    }
+
+    /// So many places that there are not. Only for what all others in the window wait for.
+    pub fn exceed(self: &Arc<Self>, most: usize) -> Places {
+        self.add(-places(most));
+        Places { window: Arc::clone(self), count: most }
     }
 
     /// How many entries are in hand, or about to be.
@@ -219,5 +225,23 @@ impl Drop for Places {
         if self.count > 0 {
             self.window.give_back(self.count);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_was_exceeded_has_no_place_until_it_is_within_its_bound_again() {
+        let window = Window::new(2, Telemetry::new().unwrap());
+        let full = window.try_take(5).unwrap();
+        assert_eq!((full.count(), window.in_hand()), (2, 2));
+        let beyond = window.exceed(3);
+        assert_eq!((beyond.count(), window.in_hand()), (3, 5));
+        drop(full);
+        assert!(window.try_take(1).is_none());
+        drop(beyond);
+        assert_eq!(window.try_take(5).unwrap().count(), 2);
     }
 }

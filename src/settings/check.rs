@@ -7,11 +7,13 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::read::Reader;
 use super::tls::Wanted;
 use super::{HandlerKind, NotifySettings, Settings, StreamSettings, tls};
+use crate::admin;
+use crate::admin::guard::Open;
 use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
@@ -51,9 +53,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     let event = with_event_id(reader, event);
     let rules = rules(reader);
     let notify = notify(reader);
-    let admin = reader.text("admin.listen", |text| {
-        text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
-    });
+    let admin = admin(reader, notify.as_ref().is_some_and(|notify| notify.sse));
     let log = log(reader);
     let grace = reader.time("shutdown.grace");
     let (consumers, batch, in_flight) = consumers?;
@@ -293,8 +293,52 @@ fn notify(reader: &mut Reader) -> Option<NotifySettings> {
     };
     let channel = reader.text("notify.channel", template);
     let kind = reader.text("notify.type", template);
+    let sse = reader.switch("notify.sse");
+    if let (Some(true), Some(channel)) = (sse, &channel)
+        && !channel.tells_user()
+    {
+        let problem = format!("a user cannot be told from a channel of {channel}");
+        let allowed = "a channel with {userId} and no other place, or notify.sse = false";
+        reader.conflict("notify.sse", "notify.channel", problem, allowed);
+    }
     let form = Form { channel: channel?, kind: kind? };
-    Some(NotifySettings { enabled: enabled?, form })
+    Some(NotifySettings { enabled: enabled?, form, sse: sse? })
+}
+
+fn admin(reader: &mut Reader, sse: bool) -> Option<admin::Options> {
+    let listen = reader.text("admin.listen", |text| {
+        text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
+    });
+    let token = reader.text("admin.token_file", |text| match text {
+        "" => Ok(None),
+        path => token_in(Path::new(path)).map(Some),
+    });
+    let words = [("nothing", Open::Nothing), ("probes", Open::Probes), ("machines", Open::Machines)];
+    let open = reader.choice("admin.open", &words);
+    let options = admin::Options { listen: listen?, token: token?, open: open? };
+    if options.token.is_none() && !options.listen.ip().is_loopback() {
+        let beyond = format!("{} can be reached from other hosts", options.listen);
+        if sse {
+            let problem = format!("{beyond}, and without a token everybody could watch every user");
+            let allowed = "a token in admin.token_file, or a loopback address in admin.listen";
+            reader.conflict("notify.sse", "admin.listen", problem, allowed);
+        } else if options.open == Open::Nothing {
+            let allowed = "a token in admin.token_file, a word in admin.open, or a loopback address";
+            reader.conflict("admin.listen", "admin.open", format!("{beyond}, and nothing is open to them"), allowed);
+        }
+    }
+    Some(options)
+}
+
+fn token_in(path: &Path) -> Result<SecretString, String> {
+    let token = password_in(path)?;
+    let text = token.expose_secret();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if (16..=256).contains(&text.len()) && text.bytes().all(plain) {
+        Ok(token)
+    } else {
+        Err(format!("{}: what stands there is no such token", path.display()))
+    }
 }
 
 fn log(reader: &mut Reader) -> Option<logging::Options> {

@@ -5,77 +5,7 @@
 
 use std::time::Duration;
 
-/// One key of the configuration.
-#[derive(Debug, Clone, Copy)]
-pub struct Key {
-    /// Its full name, such as `stream.key`.
-    pub name: &'static str,
-    /// What may stand there.
-    pub kind: Kind,
-    /// The default as TOML text; `None` where it is found out at start.
-    pub default: Option<&'static str>,
-    /// What it does, for the operator: the comment of the key in `config/orderd.toml`, line by line.
-    pub doc: &'static str,
-    /// Whether a running daemon takes a new value over (SIGHUP).
-    pub live: bool,
-}
-
-/// What may stand at a key.
-#[derive(Debug, Clone, Copy)]
-pub enum Kind {
-    /// A whole number in this range, its ends included.
-    Whole {
-        /// The smallest.
-        min: u64,
-        /// The largest.
-        max: u64,
-    },
-    /// A time with its unit, in this range, its ends included.
-    Time {
-        /// The shortest.
-        min: Duration,
-        /// The longest.
-        max: Duration,
-    },
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// `true` or `false`.
-    Switch,
-    /// Text of this form.
-    Text(&'static str),
-    /// Text of this form: several of `name: text`, with a `;` between them. In the file it can also be a table.
-    Lines(&'static str),
-}
-
-impl Key {
-    /// Finds a key by its full name.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        KEYS.iter().find(|key| key.name == name)
-    }
-
-    /// The table that the key stands in; `None` at the top of the file.
-    pub fn table(&self) -> Option<&'static str> {
-        self.name.split_once('.').map(|(table, _)| table)
-    }
-
-    /// The name inside of its table.
-    pub fn leaf(&self) -> &'static str {
-        self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
-    }
-
-    /// What is allowed, in words.
-    pub fn allowed(&self) -> String {
-        match self.kind {
-            Kind::Whole { min, max } => format!("a whole number from {min} to {max}"),
-            Kind::Time { min, max } => {
-                format!("a time with its unit, such as \"1m 30s\", from {} to {}", time_text(min), time_text(max))
-            }
-            Kind::Choice(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" | "),
-            Kind::Switch => "true | false".to_owned(),
-            Kind::Text(form) | Kind::Lines(form) => form.to_owned(),
-        }
-    }
-}
+pub use super::key::{Key, Kind, time_text};
 
 /// Every key there is, in the order of `config/orderd.toml`.
 pub const KEYS: &[Key] = &[
@@ -220,7 +150,8 @@ pub const KEYS: &[Key] = &[
         "retry.max_failures",
         whole(1, 1_000_000),
         "8",
-        "After so many failures an event goes to the dead letters. An outage of what the handler needs is not counted.",
+        "After so many failures an event goes to the dead letters. An outage of what the handler needs is not counted, and an\n\
+         event that comes too early for its order is not given up while another worker has earlier entries in hand.",
     ),
     live(
         "retry.max_crashes",
@@ -326,11 +257,33 @@ pub const KEYS: &[Key] = &[
         "What stands in the message as its type.",
     ),
     key(
+        "notify.sse",
+        Kind::Switch,
+        "false",
+        "Whether browsers can watch: GET /users/<id>/orders/events at admin.listen answers with server-sent events, and / with\n\
+         a page that shows them. They are heard from notify.channel, whoever publishes them.",
+    ),
+    key(
         "admin.listen",
         Kind::Text("an IP address and a port, such as 127.0.0.1:9464 or [::]:9464"),
         "\"127.0.0.1:9464\"",
-        "Where /livez, /readyz and /metrics answer. There is no login: open it to others on a trusted network only.\n\
-         Port 0 takes a free one.",
+        "Where /livez, /readyz, /metrics, /status and, with notify.sse, users' orders are answered. An address that other hosts can\n\
+         reach needs admin.token_file or admin.open. Port 0 takes a free one.",
+    ),
+    key(
+        "admin.token_file",
+        Kind::Text(
+            "the path of a readable file with 16 to 256 letters, digits or -._~ and nothing else, or \"\" for none",
+        ),
+        "\"\"",
+        "A file with the token that whoever asks has to present, as Authorization: Bearer, and for watching orders also as ?token=.",
+    ),
+    key(
+        "admin.open",
+        Kind::Choice(&["nothing", "probes", "machines"]),
+        "\"nothing\"",
+        "What is answered without a token: \"nothing\"; \"probes\": /livez and /readyz; \"machines\": these and /metrics and /status.\n\
+         Users' orders never are. On a loopback address for which there is no token, everything is answered.",
     ),
     live(
         "log.level",
@@ -359,11 +312,6 @@ const MINUTE: u64 = 60 * 1000;
 const HOUR: u64 = 60 * MINUTE;
 const FIELD: Kind = Kind::Text("the name of a field, 1 to 512 bytes");
 const PEM_FILE: Kind = Kind::Text("the path of a readable file in PEM form, or \"\" for none");
-
-/// A time as it is written in the configuration, such as `1m 30s`.
-pub fn time_text(time: Duration) -> String {
-    jiff::fmt::friendly::SpanPrinter::new().unsigned_duration_to_string(&time)
-}
 
 const fn whole(min: u64, max: u64) -> Kind {
     Kind::Whole { min, max }

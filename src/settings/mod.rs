@@ -4,9 +4,9 @@
 //! Never: a connection, or a mistake that is kept back because another one was found first.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::admin;
 use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
@@ -19,6 +19,7 @@ use crate::task::{consumer, lane, reaper};
 use crate::telemetry::logging;
 
 mod check;
+mod key;
 pub mod keys;
 mod mistake;
 mod read;
@@ -57,8 +58,8 @@ pub struct Settings {
     pub rules: Rules,
     /// What is told live.
     pub notify: NotifySettings,
-    /// Where the admin server listens.
-    pub admin: SocketAddr,
+    /// Where the admin server listens, and whom it lets in.
+    pub admin: admin::Options,
     /// How the daemon speaks.
     pub log: logging::Options,
     /// How long a stop may take.
@@ -84,6 +85,8 @@ pub struct NotifySettings {
     pub enabled: bool,
     /// How a notice looks.
     pub form: Form,
+    /// Whether browsers can watch.
+    pub sse: bool,
 }
 
 /// Which handler gives events their effect (`handler.kind`).

@@ -30,14 +30,15 @@ impl Settings {
                 changes.waiting.push(line.key.name);
             }
         }
-        // A password does not show in a line, so a new one is not seen there.
+        // What a file holds does not show in a line, so a new password or token is not seen there.
         let secrets = [
             ("redis.url", "redis.password_file", self.redis != written.redis),
             ("ledger.url", "ledger.password_file", self.ledger != written.ledger),
+            ("admin.token_file", "admin.token_file", !self.admin.same_token(&written.admin)),
         ];
-        for (url, file, differs) in secrets {
-            if differs && !changes.waiting.iter().any(|name| [url, file].contains(name)) {
-                changes.waiting.push(if written.shows(file, "\"\"") { url } else { file });
+        for (place, file, differs) in secrets {
+            if differs && !changes.waiting.iter().any(|name| [place, file].contains(name)) {
+                changes.waiting.push(if written.shows(file, "\"\"") { place } else { file });
             }
         }
         self.tuning = written.tuning;

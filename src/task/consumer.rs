@@ -33,6 +33,9 @@ use crate::telemetry::event::{EntriesLost, EntriesRead, GroupCreated, Source};
 /// How long the read waits that finds out whether reading works again: who waits for the answer waits no longer than that.
 const PROBE_BLOCK: Duration = Duration::from_millis(10);
 
+/// Who waits for a place in a full window asks so often whether it waits for itself.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
 /// How the consumers of this process read (the `[consumers]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -197,7 +200,7 @@ impl Consumer {
                 Err(error) => return Ok(Err(error)),
             };
             while !pending.is_empty() {
-                let places = heartbeat.while_waiting(self.shared.window.take(pending.len())).await;
+                let places = heartbeat.while_waiting(self.shared.places_for_old(pending.len())).await?;
                 let how = (Origin::Read, Source::Own);
                 pending = self.shared.take_up(pending, places, self.reader.consumer(), how).await?;
             }
@@ -283,6 +286,20 @@ impl Shared {
         self.inbox.send(Arrival::Unknown { ids, answer }).await.map_err(|_| LanesGone)?;
         let unknown = answered.await.map_err(|_| LanesGone)?;
         Ok(pending.into_iter().filter(|pending| unknown.binary_search(&pending.entry.id).is_ok()).collect())
+    }
+
+    /// Places for what is to be taken up, at most `most`. Where the window is full of what waits for just that, it is exceeded.
+    pub async fn places_for_old(&self, most: usize) -> Result<Places, LanesGone> {
+        loop {
+            if let Ok(places) = tokio::time::timeout(ASK_EVERY, self.window.take(most)).await {
+                return Ok(places);
+            }
+            let (answer, answered) = oneshot::channel();
+            self.inbox.send(Arrival::IsStuck(answer)).await.map_err(|_| LanesGone)?;
+            if answered.await.map_err(|_| LanesGone)? {
+                return Ok(self.window.exceed(most));
+            }
+        }
     }
 
     /// Makes deliveries of `pending`, as many as there are `places`, and brings them to the lanes. Returns the rest.

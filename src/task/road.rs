@@ -66,6 +66,7 @@ pub async fn run(parts: Parts) -> Result<(), TaskError> {
     let telemetry = parts.lanes.telemetry.clone();
     let shutdown = parts.shutdown.part();
     let (inbox, arrivals) = mpsc::channel(INBOX);
+    let taking_up = Arc::new(Mutex::default());
     let shared = Shared {
         options: parts.consumers,
         names: parts.names.clone(),
@@ -75,12 +76,12 @@ pub async fn run(parts: Parts) -> Result<(), TaskError> {
         inbox,
         gate: parts.lanes.gate.subscribe(),
         turn: Arc::default(),
-        taking_up: Arc::new(Mutex::default()),
+        taking_up: Arc::clone(&taking_up),
         trouble: Arc::clone(&parts.trouble),
         telemetry: telemetry.clone(),
     };
     let mut tasks = Supervisor::new(shutdown.clone(), telemetry);
-    let lanes = LaneTask::new(parts.lanes.clone());
+    let lanes = LaneTask::new(parts.lanes.clone(), taking_up);
     tasks.spawn_once("lanes", lanes.run(arrivals, shutdown.clone(), parts.heartbeats.register("lanes", SILENCE)));
     tasks.spawn_once("window", resize(Arc::clone(&shared.window), shared.tuning.clone(), shutdown.clone()));
     let keeper = parts.heartbeats.register("name", SILENCE);
@@ -192,7 +193,7 @@ async fn resume(shared: &Shared, consumers: &[ConsumerName]) -> Result<(), TaskE
     let mut left: Vec<Left> = left.collect();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
     loop {
-        let mut places = shared.window.take(shared.batch()).await;
+        let mut places = shared.places_for_old(shared.batch()).await?;
         let mut received: Vec<Received> = Vec::new();
         while places.count() > 0 {
             if let Err(error) = fill(shared, &mut left).await {

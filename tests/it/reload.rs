@@ -134,17 +134,22 @@ fn what_has_to_wait_for_the_next_start_is_named_each_time_until_then() {
 }
 
 #[test]
-fn a_new_password_is_named_though_it_does_not_show() {
+fn a_new_password_or_token_is_named_though_it_does_not_show() {
     let world = World::new();
     let file = world.path("password");
+    let token = world.path("token");
+    fs::write(&token, "a-canary-of-some-length").unwrap();
     fs::write(&file, "first-canary\n").unwrap();
     redis::cmd("CONFIG").arg(("SET", "requirepass", "first-canary")).exec(&mut world.redis()).unwrap();
-    let text = format!("[redis]\npassword_file = {:?}\n", file.display().to_string());
+    let files = [&file, &token].map(|file| file.display().to_string());
+    let text =
+        format!("[redis]\npassword_file = {:?}\n[admin]\ntoken_file = {:?}\nopen = \"machines\"\n", files[0], files[1]);
     let daemon = configured(&world, &text, &[]);
     fs::write(&file, "second-canary\n").unwrap();
+    fs::write(&token, "another-canary-of-that-length").unwrap();
     reload(&world, &daemon, &text);
     let waiting = wait_for("the warning", || daemon.log_lines("at the next start").pop());
-    assert!(waiting.contains("\"keys\":\"redis.password_file\""), "{waiting}");
+    assert!(waiting.contains("\"keys\":\"redis.password_file admin.token_file\""), "{waiting}");
     assert!(!daemon.log().contains("canary"), "{}", daemon.log());
 }
 

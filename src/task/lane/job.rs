@@ -34,6 +34,19 @@ pub struct Life {
     pub recorded: bool,
     /// Whether it is suspected of killing workers or of failing whole calls, and has to run alone.
     pub alone: bool,
+    /// Whether it has come too early.
+    pub turn: Turn,
+}
+
+/// Whether an event has come too early, and what is known of those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It waits for no other event.
+    Own,
+    /// It came too early, and earlier entries may be in other hands.
+    Early,
+    /// It came too early, and no earlier entry is in other hands any more.
+    First,
 }
 
 /// An entry that is to become a dead letter.
@@ -89,7 +102,7 @@ impl Admission {
             Origin::TakenUp => policy.take_up(delivery.deliveries()),
         };
         let failures = record.as_ref().map_or(0, |record| record.failures);
-        let life = Life { failures, recorded: record.is_some(), alone: taken_up == TakeUp::RunAlone };
+        let life = Life { failures, recorded: record.is_some(), alone: taken_up == TakeUp::RunAlone, turn: Turn::Own };
         let decoded = match withheld {
             None => decode(entry, names),
             Some(size) => Err(Undecodable { entry, error: DecodeError::entry_too_large(size) }),

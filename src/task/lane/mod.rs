@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use self::call::{CallEnd, Running};
+use self::early::Looked;
 use self::job::{Admission, Job, Letter};
 use self::settle::{AckBatch, Settling};
 use crate::broker::Broker;
@@ -36,6 +37,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::event::Levels;
 
 mod call;
+mod early;
 pub mod job;
 mod judge;
 mod lease;
@@ -68,6 +70,8 @@ pub enum Arrival {
         /// Those that are not in hand.
         answer: oneshot::Sender<Vec<EntryId>>,
     },
+    /// Does so much of what is in hand wait for entries that are not that these need room in any case?
+    IsStuck(oneshot::Sender<bool>),
 }
 
 /// What the lanes work with.
@@ -123,6 +127,7 @@ pub struct LaneTask {
     no_begin_before: Instant,
     renewed: Instant,
     renewing: bool,
+    watch: early::Watch,
     looked_around: Instant,
 }
 
@@ -151,6 +156,8 @@ enum Step {
     Parked(EntryId, Result<bool, BrokerError>),
     /// Leases were renewed, or not.
     Renewed(usize, Result<Vec<EntryId>, BrokerError>),
+    /// It was looked how far the others are.
+    Looked(Looked),
 }
 
 struct Begun {
@@ -159,8 +166,8 @@ struct Begun {
 }
 
 impl LaneTask {
-    /// Lanes without anything in hand.
-    pub fn new(parts: Parts) -> Self {
+    /// Lanes without anything in hand. Whoever takes entries up holds `taking_up` meanwhile.
+    pub fn new(parts: Parts, taking_up: Arc<Mutex<()>>) -> Self {
         let keys = parts.broker.keys();
         let source = Arc::new(Source { stream: keys.stream.clone(), group: keys.group.clone() });
         let now = Instant::now();
@@ -181,6 +188,7 @@ impl LaneTask {
             no_begin_before: now,
             renewed: now,
             renewing: false,
+            watch: early::Watch::new(taking_up, now),
             looked_around: now,
             parts,
         }
@@ -205,7 +213,10 @@ impl LaneTask {
             tokio::select! {
                 biased;
                 () = shutdown.abandoning().cancelled() => break,
-                Some(step) = self.steps.next(), if !self.steps.is_empty() => self.take_step(step),
+                Some(step) = self.steps.next(), if !self.steps.is_empty() => match step {
+                    Step::Looked(looked) => self.looked(looked, &mut inbox),
+                    step => self.take_step(step),
+                },
                 arrival = inbox.recv(), if open => match arrival {
                     Some(arrival) => self.arrived(arrival),
                     None => open = false,
@@ -228,6 +239,7 @@ impl LaneTask {
         self.start_ack(now);
         self.start_burial(now);
         self.start_renewal(now);
+        self.start_look(now);
         if now.duration_since(self.looked_around) >= TICK {
             self.looked_around = now;
             self.tell_levels();
@@ -247,6 +259,7 @@ impl LaneTask {
                 // Who asked may be gone; then nobody wants to know.
                 let _ = answer.send(ids);
             }
+            Arrival::IsStuck(answer) => drop(answer.send(self.is_stuck())),
         }
     }
 
@@ -260,6 +273,7 @@ impl LaneTask {
             Step::NotBuried(number, letter, error) => self.not_buried(number, letter, &error),
             Step::Parked(id, result) => self.parked(id, result),
             Step::Renewed(count, result) => self.renewed(count, result),
+            Step::Looked(_) => {}
         }
     }
 
@@ -272,6 +286,7 @@ impl LaneTask {
             self.acks.wake_at(),
             self.letters.wake_at(),
             (!self.renewing).then_some(renewal),
+            self.look_at(),
             (self.lanes.queued() > 0 && self.no_begin_before > now).then_some(self.no_begin_before),
         ];
         let next = times.into_iter().flatten().filter(|time| *time > now).min();

@@ -21,7 +21,10 @@ pub use failure::{
     DeadLettered, DeadLettersCut, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut,
 };
 pub use ledger::GenerationBegan;
-pub use live::{NotificationsDropped, NotificationsFailed, NotificationsSent, NotifierBack};
+pub use live::{
+    LiveAway, LiveClientCut, LiveClients, LiveGap, NotificationsDropped, NotificationsFailed, NotificationsSent,
+    NotifierBack,
+};
 pub use process::{
     Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, ReloadRefused, Reloaded, Stopped, TaskFailed,
     TaskStarted,
