@@ -25,6 +25,7 @@ mod names;
 mod notify;
 mod order;
 mod outage;
+mod own_names;
 mod postgres;
 mod reaper;
 mod recovery;
