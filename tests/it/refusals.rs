@@ -278,8 +278,8 @@ fn a_refused_login_is_tried_again_seldom() {
     wait_until("the reason is told", || daemon.get("/readyz").1.contains("WRONGPASS"));
     let enough = std::time::Instant::now() + std::time::Duration::from_secs(3);
     wait_until("some tries", || std::time::Instant::now() >= enough);
-    type Refused = std::collections::HashMap<String, redis::Value>;
-    let refused: Vec<Refused> = redis::cmd("ACL").arg("LOG").query(&mut connection).expect("ACL LOG");
+    let refused: Vec<std::collections::HashMap<String, redis::Value>> =
+        redis::cmd("ACL").arg("LOG").query(&mut connection).expect("ACL LOG");
     let counts =
         refused.iter().map(|refused| redis::from_redis_value::<u64>(refused["count"].clone()).expect("a count"));
     let tries: u64 = counts.sum();
