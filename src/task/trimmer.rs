@@ -92,6 +92,7 @@ impl Trimmer {
         let Options { max_len, on_blocked, .. } = self.options;
         let mut last = None;
         while !shutdown.stopping().is_cancelled() {
+            crash::point("before-trim");
             let trimmed = self.broker.trim(max_len, self.options.step(), on_blocked == OnBlocked::Trim).await?;
             crash::point("after-trim");
             if trimmed.cut > 0 {

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::call::{CallEnd, Running};
+use self::call::{CallEnd, Running, Suspect};
 use self::job::{Admission, Job, Letter};
 use self::settle::{AckBatch, Settling};
 use crate::broker::Broker;
@@ -34,6 +34,7 @@ use crate::task::notifier::Outbox;
 use crate::task::nudge::Nudge;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::Levels;
+use crate::witness::Witness;
 
 mod call;
 pub mod job;
@@ -119,8 +120,11 @@ pub struct LaneTask {
     letters: Settling<VecDeque<Letter>>,
     outage: Option<Outage>,
     beginning: usize,
-    /// Whether an event is under way that is suspected of killing workers.
-    suspect_runs: bool,
+    /// Whether an event is under way that has to run alone.
+    suspect: Suspect,
+    /// Whether an event may wait that is suspected of killing workers.
+    has_deadly: bool,
+    witness: Witness,
     begin_again: Backoff,
     no_begin_before: Instant,
     renewed: Instant,
@@ -178,7 +182,9 @@ impl LaneTask {
             letters: Settling::new(now),
             outage: None,
             beginning: 0,
-            suspect_runs: false,
+            suspect: Suspect::None,
+            has_deadly: false,
+            witness: Witness::new(),
             begin_again: settle::backoff(),
             no_begin_before: now,
             renewed: now,
@@ -239,6 +245,7 @@ impl LaneTask {
     fn arrived(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Admission(Admission { jobs, waiting, letters }) => {
+                self.has_deadly |= jobs.iter().chain(waiting.iter().map(|(job, _)| job)).any(|job| job.life.deadly);
                 jobs.into_iter().for_each(|job| self.lanes.admit(job));
                 waiting.into_iter().for_each(|(job, due)| self.lanes.block(job, due));
                 self.letters.waiting.extend(letters);
