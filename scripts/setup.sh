@@ -3,7 +3,8 @@
 #
 #   scripts/setup.sh           for a build and the demo: Rust, a C compiler (SQLite is built from source), redis-server
 #   scripts/setup.sh --tests   for the tests too: pip, which fetches the other servers (scripts/test-servers.sh), faketime, which
-#                              sets a server's clock back, and the programs of a Postgres server
+#                              sets a server's clock back, the programs of a Postgres server, and chromium, which looks at the
+#                              page (on Debian; elsewhere the test says what it looked for)
 #   scripts/setup.sh --system  for the tests of the whole system (make system-test), which run as root: systemd-nspawn to boot a machine
 #                              in, mmdebstrap to make one, and a Docker engine
 #
@@ -24,6 +25,7 @@ main() {
         has_pip || wanted+=(python3 python3-pip)
         has_faketime || wanted+=(faketime)
         has_postgres || wanted+=(postgresql)
+        has_browser || ! is_debian || wanted+=(chromium)
     fi
     if [ "${1:-}" = --system ]; then
         [ "$(id -u)" = 0 ] || give_up "the tests of the whole system boot machines and run containers, and need root for it."
@@ -61,6 +63,10 @@ can_build_c() { has cc && printf '#include <stdio.h>\nint main(void) { return 0;
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 
 has_postgres() { has initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+
+# On Ubuntu the package is an empty one that points to a snap.
+has_browser() { has chromium || has chromium-browser || has google-chrome; }
+is_debian() { grep -qx 'ID=debian' /etc/os-release 2>/dev/null; }
 
 has_pip() { has python3 && python3 -m pip --version >/dev/null 2>&1; }
 

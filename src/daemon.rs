@@ -8,14 +8,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::admin::live::Live;
 use crate::admin::{self, AdminError, AdminServer, AdminState};
 use crate::broker::Broker;
 use crate::broker::connect::Connector;
 use crate::broker::error::{BrokerError, Trouble as RedisTrouble};
 use crate::broker::keys::Keys;
+use crate::domain::told::Told;
 use crate::handler::Handler;
 use crate::handler::log::LogHandler;
 use crate::handler::none::NoneHandler;
@@ -37,7 +39,8 @@ use crate::task::nudge::Nudge;
 use crate::task::readiness::Sources;
 use crate::task::trimmer::Trimmer;
 use crate::task::trouble::Trouble;
-use crate::task::{road, surveyor};
+use crate::task::tuning::Tuning;
+use crate::task::{feeder, road, surveyor};
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::Stopped;
 
@@ -45,6 +48,11 @@ use crate::telemetry::event::Stopped;
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long handing back may take after the grace is over.
 const AFTER_GRACE: Duration = Duration::from_secs(5);
+
+/// The most browsers that watch at the same time.
+const BROWSERS: usize = 1000;
+/// How often a silent stream shows a browser that it is alive.
+const BROWSER_HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// A daemon, ready to run.
 pub struct Daemon {
@@ -54,9 +62,12 @@ pub struct Daemon {
     telemetry: Telemetry,
     heartbeats: Arc<Heartbeats>,
     phases: Phases,
+    tuning: watch::Sender<Tuning>,
     gate: watch::Sender<Gate>,
     trouble: Arc<Trouble>,
     readiness: watch::Sender<Readiness>,
+    /// Where what is told live goes on to the browsers, if any can watch.
+    watchers: Option<mpsc::Sender<Told>>,
     admin: AdminServer,
 }
 
@@ -119,20 +130,24 @@ impl Daemon {
         let starting = Readiness { ready: false, reasons: vec![Phase::Starting.as_str().to_owned()] };
         let readiness = watch::Sender::new(starting);
         let heartbeats = Arc::new(Heartbeats::new());
+        let (watchers, live) = live(&settings).unzip();
         let state = AdminState {
             telemetry: telemetry.clone(),
             readiness: readiness.subscribe(),
             heartbeats: Arc::clone(&heartbeats),
+            live,
         };
         Ok(Self {
             handler,
             broker: Arc::new(Broker::new(Arc::new(connector), keys)),
             heartbeats,
             phases,
+            tuning: watch::Sender::new(settings.tuning),
             gate: watch::Sender::new(Gate::Open),
             trouble: Arc::new(Trouble::new(telemetry.clone())),
             readiness,
-            admin: admin::start(settings.admin, state)?,
+            watchers,
+            admin: admin::start(settings.admin.clone(), state)?,
             telemetry,
             settings,
         })
@@ -148,6 +163,16 @@ impl Daemon {
         self.readiness.subscribe()
     }
 
+    /// Follows the phase that it is in.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phases.follow()
+    }
+
+    /// What can be changed while it runs: what is sent here holds from then on.
+    pub fn tuning(&self) -> watch::Sender<Tuning> {
+        self.tuning.clone()
+    }
+
     /// Runs until `shutdown` tells it to stop and everything in hand is settled or handed back, or until a task gives up.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
         self.refuse_if_denied().await?;
@@ -157,9 +182,8 @@ impl Daemon {
             reading: self.trouble.follow(),
             gate: self.gate.subscribe(),
         };
-        // Half a step, so that the stream is never over its bound by more than a whole one while the trimmer is on its way.
-        let settled = Nudge::new(self.settings.trimmer.step() / 2);
-        let status = status(self.telemetry.clone(), settled.clone());
+        let settled = Nudge::new(self.tuning.borrow().trimmer.nudge());
+        let status = status(self.telemetry.clone(), settled.clone(), self.readiness.subscribe());
         let heartbeats = Arc::clone(&self.heartbeats);
         tokio::select! {
             ended = self.live(&shutdown, settled) => ended.map_err(RunError::from),
@@ -201,6 +225,7 @@ impl Daemon {
     fn start(&self, shutdown: &Shutdown, settled: Nudge) -> Supervisor {
         let mut tasks = Supervisor::new(shutdown.clone(), self.telemetry.clone());
         let outbox = self.notifier(&mut tasks, shutdown);
+        self.feeder(&mut tasks, shutdown);
         let road = self.road(settled.clone(), outbox, shutdown);
         tasks.spawn("road", move || road::run(road.clone()));
 
@@ -213,10 +238,10 @@ impl Daemon {
         });
 
         let (heartbeats, parts) = (Arc::clone(&self.heartbeats), (Arc::clone(&self.broker), self.telemetry.clone()));
-        let (options, stop) = (self.settings.trimmer, shutdown.clone());
+        let (tuning, stop) = (self.tuning.subscribe(), shutdown.clone());
         tasks.spawn("trimmer", move || {
             let (broker, telemetry) = parts.clone();
-            let trimmer = Trimmer::new(options, broker, settled.clone(), telemetry);
+            let trimmer = Trimmer::new(tuning.clone(), broker, settled.clone(), telemetry);
             trimmer.run(stop.clone(), heartbeats.register("trimmer", SILENCE))
         });
 
@@ -245,6 +270,19 @@ impl Daemon {
         outbox
     }
 
+    /// Starts the feeder, if browsers can watch.
+    fn feeder(&self, tasks: &mut Supervisor, shutdown: &Shutdown) {
+        let Some(watchers) = self.watchers.clone() else { return };
+        let template = self.settings.notify.form.channel.clone();
+        let (heartbeats, telemetry) = (Arc::clone(&self.heartbeats), self.telemetry.clone());
+        let (connector, stop) = (Arc::clone(self.broker.connector()), shutdown.clone());
+        tasks.spawn("feeder", move || {
+            let heartbeat = heartbeats.register("feeder", SILENCE);
+            let (connector, watchers) = (Arc::clone(&connector), watchers.clone());
+            feeder::run(template.clone(), connector, watchers, telemetry.clone(), stop.clone(), heartbeat)
+        });
+    }
+
     fn road(&self, settled: Nudge, outbox: Outbox, shutdown: &Shutdown) -> road::Parts {
         let settings = &self.settings;
         road::Parts {
@@ -256,7 +294,7 @@ impl Daemon {
             lanes: lane::Parts {
                 options: settings.lanes,
                 renew_every: settings.reaper.renew_every(),
-                window: settings.consumers.in_flight,
+                tuning: self.tuning.subscribe(),
                 handler: Arc::clone(&self.handler),
                 broker: Arc::clone(&self.broker),
                 gate: self.gate.clone(),
@@ -283,8 +321,24 @@ impl Daemon {
     }
 }
 
-/// A line for people: events settled a second since the last line, and what is left to do.
-fn status(telemetry: Telemetry, settled: Nudge) -> impl FnMut() -> String {
+/// What browsers can watch, and the near end of the way to them; `None` where none can.
+fn live(settings: &Settings) -> Option<(mpsc::Sender<Told>, Live)> {
+    if !settings.notify.sse {
+        return None;
+    }
+    let (watchers, told) = mpsc::channel(feeder::WAITING);
+    let live = Live {
+        told,
+        form: settings.notify.form.clone(),
+        ledger: (settings.handler == HandlerKind::Ledger).then(|| settings.ledger.clone()),
+        clients: BROWSERS,
+        heartbeat: BROWSER_HEARTBEAT,
+    };
+    Some((watchers, live))
+}
+
+/// A line for people: events settled a second since the last line, what is left to do, and what is in the way.
+fn status(telemetry: Telemetry, settled: Nudge, readiness: watch::Receiver<Readiness>) -> impl FnMut() -> String {
     let mut last = (Instant::now(), settled.total());
     move || {
         let now = (Instant::now(), settled.total());
@@ -299,6 +353,10 @@ fn status(telemetry: Telemetry, settled: Nudge) -> impl FnMut() -> String {
                 None => format!("undelivered unknown, {} pending", backlog.pending),
             },
         );
-        format!("{}: {rate} events/s, {backlog}", latest.phase)
+        let reasons = readiness.borrow().reasons.clone();
+        let in_the_way: Vec<String> = reasons.into_iter().filter(|reason| reason != latest.phase).collect();
+        let in_the_way =
+            if in_the_way.is_empty() { String::new() } else { format!("; not ready: {}", in_the_way.join(", ")) };
+        format!("{}: {rate} events/s, {backlog}{in_the_way}", latest.phase)
     }
 }

@@ -3,7 +3,7 @@
 //! The story, from the ground up:
 //!
 //! - [`domain`] has the values and the decisions: what an order event is, which may run now, what follows from a failure.
-//! - [`telemetry`] tells what happens; [`supervisor`] keeps tasks alive.
+//! - [`telemetry`] tells what happens; [`supervisor`] keeps tasks alive; [`tls`] keeps a connection to ourselves.
 //! - [`broker`] speaks Redis; [`ledger`] applies an event once however often it comes.
 //! - [`handler`] is what the operator plugs in: what an event does.
 //! - [`task`] has the long-running roles: consumers, lanes, reaper, trimmer. [`admin`] answers over HTTP.
@@ -18,6 +18,7 @@ pub mod witness;
 
 pub mod supervisor;
 pub mod telemetry;
+pub mod tls;
 
 pub mod broker;
 pub mod handler;

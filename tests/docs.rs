@@ -169,6 +169,29 @@ mod commands {
         let known = Exit::ALL.map(|exit| (exit.code().to_string(), exit.meaning().to_owned()));
         assert_eq!(documented, known);
     }
+
+    #[test]
+    fn the_unit_starts_it_again_after_the_codes_of_which_that_is_said() {
+        let (text, unit) = (document(PATH).unwrap(), document("deploy/systemd/orderd.service").unwrap());
+        assert!(unit.contains("\nRestart=on-failure\n"), "which is after every code but 0");
+        let prevented = unit.lines().find_map(|line| line.strip_prefix("RestartPreventExitStatus=")).unwrap();
+        let without: Vec<&str> = ["0"].into_iter().chain(prevented.split(' ')).collect();
+        for row in rows(&text) {
+            let [code, _, again] = row[..] else { panic!("three cells: {row:?}") };
+            assert_eq!(again == "no", without.contains(&code.trim_matches('`')), "{code}");
+            assert!(["yes", "no"].contains(&again), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_a_reload_takes_over_is_listed_and_nothing_else() {
+        let text = document(PATH).unwrap();
+        let chapter = text.split("\n## ").find(|chapter| chapter.starts_with("Signals\n")).unwrap();
+        let is_key = |word: &&str| word.contains('.') && !word.contains(' ');
+        let listed: BTreeSet<&str> = chapter.split('`').skip(1).step_by(2).filter(is_key).collect();
+        let live = orderd::settings::keys::KEYS.iter().filter(|key| key.live).map(|key| key.name);
+        assert_eq!(listed, live.collect());
+    }
 }
 
 mod guides {

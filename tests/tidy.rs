@@ -28,6 +28,7 @@ const ROOMS: &[Room] = &[
     Room { name: "bug", layer: 0, never: &[] },
     Room { name: "crash", layer: 0, never: &[] },
     Room { name: "witness", layer: 0, never: &[] },
+    Room { name: "tls", layer: 0, never: &[] },
     Room { name: "telemetry", layer: 1, never: &[] },
     Room { name: "supervisor", layer: 2, never: &[] },
     Room { name: "broker", layer: 3, never: &[] },

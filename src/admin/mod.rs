@@ -1,8 +1,9 @@
 //! What a machine or a person can ask the running daemon, over HTTP.
 //!
 //! Owns: a thread of its own, so that it answers while everything else is busy; its listener, its pages and its limits.
-//! Never: a question to Redis or to the ledger; it tells what it was told.
+//! Never: a question to Redis; it tells what it was told. What a browser missed is read from the ledger, beside this thread.
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -10,22 +11,47 @@ use std::time::Duration;
 use std::{future::IntoFuture, io};
 
 use axum::Router;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::{self, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::told::Told;
 use crate::supervisor::heartbeat::Heartbeats;
 use crate::supervisor::phase::Readiness;
 use crate::telemetry::Telemetry;
-use bounded::Bounded;
+use bounded::{Bounded, Terms};
+use guard::{Guard, Open};
+use live::{Desk, Hub, Live};
 
 mod bounded;
+pub mod guard;
+pub mod live;
 mod pages;
 
 /// How often the histograms are emptied into their buckets, whether or not somebody asks for them.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How long answers that are on their way may still take after a stop.
 const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// Where to listen, and whom to let in (the `[admin]` table of the configuration).
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the server listens.
+    pub listen: SocketAddr,
+    /// What has to be presented, if anything.
+    pub token: Option<SecretString>,
+    /// What is answered without it all the same.
+    pub open: Open,
+}
+
+impl Options {
+    /// Whether the same has to be presented.
+    pub fn same_token(&self, other: &Self) -> bool {
+        let [own, other] = [self, other].map(|options| options.token.as_ref().map(ExposeSecret::expose_secret));
+        own == other
+    }
+}
 
 /// What the pages are made from.
 pub struct AdminState {
@@ -35,6 +61,8 @@ pub struct AdminState {
     pub readiness: watch::Receiver<Readiness>,
     /// Whether its tasks make progress.
     pub heartbeats: Arc<Heartbeats>,
+    /// What browsers can watch, if anything.
+    pub live: Option<Live>,
 }
 
 /// The running HTTP server. It ends with [`AdminServer::stop`], or when it is dropped.
@@ -60,10 +88,16 @@ pub enum AdminError {
     Thread(io::Error),
 }
 
-/// Starts to serve on `listen`. The address is taken when this returns.
-pub fn start(listen: SocketAddr, state: AdminState) -> Result<AdminServer, AdminError> {
+/// Starts to serve at `options.listen`. The address is taken when this returns.
+pub fn start(options: Options, mut state: AdminState) -> Result<AdminServer, AdminError> {
+    let Options { listen, token, open } = options;
     let refused = |source| AdminError::Listen { address: listen, source };
     let (listener, local_addr) = bind(listen).map_err(refused)?;
+    let stop = CancellationToken::new();
+    let telemetry = state.telemetry.clone();
+    let hub = Hub::new(state.live.as_ref().map_or(0, |live| live.clients), telemetry.clone());
+    let desk = state.live.take().map(|live| Desk::new(live, Arc::clone(&hub), stop.clone()));
+    let (desk, told) = desk.transpose().map_err(AdminError::Thread)?.unzip();
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Thread)?;
     let listener = match adopt(&runtime, listener) {
         Ok(listener) => listener,
@@ -73,9 +107,8 @@ pub fn start(listen: SocketAddr, state: AdminState) -> Result<AdminServer, Admin
             return Err(refused(source));
         }
     };
-    let stop = CancellationToken::new();
-    let telemetry = state.telemetry.clone();
-    let serving = serve(listener, pages::router(state), telemetry, stop.clone());
+    let pages = pages::router(state, desk, Guard::new(listen, token, open));
+    let serving = serve(listener, pages, telemetry, (hub, told), stop.clone());
     let thread =
         Builder::new().name("admin".to_owned()).spawn(move || runtime.block_on(serving)).map_err(AdminError::Thread)?;
     Ok(AdminServer { local_addr, stop, thread: Some(thread) })
@@ -114,7 +147,14 @@ fn adopt(runtime: &Runtime, listener: TcpListener) -> io::Result<Bounded> {
     Ok(Bounded::new(tokio::net::TcpListener::from_std(listener)?))
 }
 
-async fn serve(listener: Bounded, pages: Router, telemetry: Telemetry, stop: CancellationToken) {
+async fn serve(
+    listener: Bounded,
+    pages: Router,
+    telemetry: Telemetry,
+    (hub, told): (Arc<Hub>, Option<mpsc::Receiver<Told>>),
+    stop: CancellationToken,
+) {
+    let pages = pages.into_make_service_with_connect_info::<Terms>();
     let server = axum::serve(listener, pages).with_graceful_shutdown(stop.clone().cancelled_owned());
     let overdue = async {
         stop.cancelled().await;
@@ -124,15 +164,24 @@ async fn serve(listener: Bounded, pages: Router, telemetry: Telemetry, stop: Can
         // It has no way to fail: what goes wrong with a connection ends that connection.
         _ = server.into_future() => {}
         () = overdue => {}
-        () = keep_up(&telemetry) => {}
+        never = keep_up(&telemetry, &hub) => match never {},
+        never = pass_on(&hub, told) => match never {},
     }
 }
 
-async fn keep_up(telemetry: &Telemetry) {
+async fn pass_on(hub: &Hub, told: Option<mpsc::Receiver<Told>>) -> Infallible {
+    if let Some(told) = told {
+        hub.pass_on(told).await;
+    }
+    std::future::pending().await
+}
+
+async fn keep_up(telemetry: &Telemetry, hub: &Hub) -> Infallible {
     let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         ticks.tick().await;
         telemetry.upkeep();
+        hub.tell_count();
     }
 }
 

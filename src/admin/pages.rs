@@ -1,21 +1,24 @@
 //! The pages.
 //!
-//! Owns: what each path answers.
+//! Owns: what each path answers, and what of it needs to be let in.
 //! Never: a page that changes something.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
-use axum::http::{HeaderName, StatusCode};
-use axum::middleware::map_response;
-use axum::response::Response;
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::http::header::{CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
 use super::AdminState;
+use super::bounded::Terms;
+use super::guard::{self, Asked, Guard};
+use super::live::Desk;
 
 const INDEX: &str = "\
 orderd
@@ -28,22 +31,70 @@ orderd
 const EXPOSITION: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
 const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
 
+/// The page is all that it needs, and may speak to nobody but us.
+const PAGE: [(HeaderName, &str); 3] = [
+    (CONTENT_TYPE, "text/html; charset=utf-8"),
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
+    ),
+    (REFERRER_POLICY, "no-referrer"),
+];
+
 struct Known {
     state: AdminState,
+    desk: Option<Desk>,
+    guard: Guard,
     started: Instant,
 }
 
 /// All paths. Anything else is 404, and anything but GET and HEAD is 405.
-pub(super) fn router(state: AdminState) -> Router {
+pub(super) fn router(state: AdminState, desk: Option<Desk>, guard: Guard) -> Router {
+    let known = Arc::new(Known { state, desk, guard, started: Instant::now() });
+    let asking = |asked| from_fn_with_state((asked, Arc::clone(&known)), let_in);
+    let probes = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz));
+    let machines = Router::new().route("/metrics", get(metrics)).route("/status", get(status));
+    let orders = Router::new().route("/users/{user}/orders/events", get(events));
+    // What stands on the first page is known to everybody.
     Router::new()
-        .route("/", get(async || INDEX))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/status", get(status))
+        .route("/", get(index))
+        .merge(probes.route_layer(asking(Asked::Probe)))
+        .merge(machines.route_layer(asking(Asked::Machine)))
+        .merge(orders.route_layer(asking(Asked::Orders)))
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such page; / lists them\n"))
         .layer(map_response(last_answer))
-        .with_state(Arc::new(Known { state, started: Instant::now() }))
+        .with_state(known)
+}
+
+async fn let_in(State((asked, known)): State<(Asked, Arc<Known>)>, request: Request, next: Next) -> Response {
+    if known.guard.lets_in(asked, request.uri(), request.headers()) {
+        next.run(request).await
+    } else {
+        guard::refusal()
+    }
+}
+
+/// What there is: for a browser that can watch, a page that does.
+async fn index(State(known): State<Arc<Known>>) -> Response {
+    if known.desk.is_none() {
+        return INDEX.into_response();
+    }
+    (PAGE, include_str!("page.html")).into_response()
+}
+
+async fn events(
+    State(known): State<Arc<Known>>,
+    ConnectInfo(terms): ConnectInfo<Terms>,
+    Path(user): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    match &known.desk {
+        None => (StatusCode::NOT_FOUND, "nobody can watch here: notify.sse is false\n").into_response(),
+        // There would be no end to it.
+        Some(_) if method == Method::HEAD => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+        Some(desk) => desk.watch(&user, &headers, || terms.stay()),
+    }
 }
 
 async fn livez(State(known): State<Arc<Known>>) -> (StatusCode, String) {

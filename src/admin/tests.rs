@@ -1,15 +1,18 @@
 //! Tests: a real server on a free port, asked over a plain socket.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use super::{AdminError, AdminServer, AdminState, start};
+use super::guard::Open;
+use super::live::Live;
+use super::{AdminError, AdminServer, AdminState, Options, start};
+use crate::domain::notice::Form;
 use crate::supervisor::heartbeat::Heartbeats;
 use crate::supervisor::phase::Readiness;
 use crate::telemetry::Telemetry;
@@ -32,15 +35,20 @@ struct Answer {
     body: String,
 }
 
-fn any_port() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
+fn listen(listen: SocketAddr) -> Options {
+    Options { listen, token: None, open: Open::Nothing }
+}
+
+fn any_port() -> Options {
+    listen(SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
 fn scene() -> Scene {
     let telemetry = Telemetry::new().unwrap();
     let heartbeats = Arc::new(Heartbeats::new());
     let (readiness, seen) = watch::channel(Readiness::default());
-    let state = AdminState { telemetry: telemetry.clone(), readiness: seen, heartbeats: Arc::clone(&heartbeats) };
+    let state =
+        AdminState { telemetry: telemetry.clone(), readiness: seen, heartbeats: Arc::clone(&heartbeats), live: None };
     Scene { server: start(any_port(), state).unwrap(), telemetry, readiness, heartbeats }
 }
 
@@ -183,9 +191,13 @@ fn a_port_that_is_taken_is_named_with_its_key() {
     let scene = scene();
     let taken = scene.server.local_addr();
     let (_, seen) = watch::channel(Readiness::default());
-    let state =
-        AdminState { telemetry: scene.telemetry.clone(), readiness: seen, heartbeats: Arc::clone(&scene.heartbeats) };
-    let error = start(taken, state).err().unwrap();
+    let state = AdminState {
+        telemetry: scene.telemetry.clone(),
+        readiness: seen,
+        heartbeats: Arc::clone(&scene.heartbeats),
+        live: None,
+    };
+    let error = start(listen(taken), state).err().unwrap();
     assert!(matches!(error, AdminError::Listen { .. }));
     let text = error.to_string();
     assert!(text.contains("admin.listen") && text.contains(&taken.to_string()), "{text}");
@@ -220,4 +232,31 @@ fn a_slow_client_is_cut_off_and_many_of_them_do_not_shut_out_a_probe() {
     for mut stream in slow {
         assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap_or(0), 0);
     }
+}
+
+#[test]
+fn a_browser_that_watches_outlives_the_deadline_of_a_request() {
+    let telemetry = Telemetry::new().unwrap();
+    let (_, readiness) = watch::channel(Readiness::default());
+    let (_watchers, told) = mpsc::channel(1);
+    let template = |text: &str| text.parse().unwrap();
+    let live = Live {
+        told,
+        form: Form { channel: template("u:{userId}"), kind: template("{action}") },
+        ledger: None,
+        clients: 1,
+        heartbeat: Duration::from_millis(250),
+    };
+    let heartbeats = Arc::new(Heartbeats::new());
+    let server = start(any_port(), AdminState { telemetry, readiness, heartbeats, live: Some(live) }).unwrap();
+    let watching = || {
+        let mut stream = connect(server.local_addr());
+        write!(stream, "GET /users/u/orders/events HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        BufReader::new(stream).lines().map(Result::unwrap)
+    };
+    let mut lines = watching();
+    assert_eq!(lines.next().as_deref(), Some("HTTP/1.0 200 OK"));
+    assert_eq!(watching().next().as_deref(), Some("HTTP/1.0 503 Service Unavailable"), "one may watch");
+    let alive = lines.filter(|line| line == ": alive").take(24).count();
+    assert_eq!(alive, 24, "signs of life for longer than the five seconds of a request");
 }

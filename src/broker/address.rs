@@ -3,25 +3,49 @@
 //! Owns: reading `redis.url` and keeping its password out of every text.
 //! Never: a connection.
 
-use std::fmt;
+use std::{fmt, io};
 
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 
-/// The address of a Redis server and the credentials for it.
+use crate::tls::{Authorities, Tls};
+
+/// What an address begins with where TLS is to be spoken.
+const SECURE: &str = "rediss://";
+
+/// The address of a Redis server, the credentials for it, and how to speak TLS with it.
 #[derive(Clone)]
 pub struct Address {
     info: ConnectionInfo,
+    security: Security,
+}
+
+/// Whether anybody on the way can listen in.
+#[derive(Clone)]
+enum Security {
+    Plain,
+    /// TLS, as the host is set up: its list of authorities, no certificate of ours.
+    OfHost,
+    /// TLS, as the operator has said.
+    Tls(Tls),
 }
 
 /// The text is not the address of a Redis server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a Redis address: use redis://[user:password@]host[:port][/db] or unix:/path/to/socket")]
+#[error(
+    "not a Redis address: use redis://[user:password@]host[:port][/db], the same with rediss:// for TLS, or unix:/path/to/socket"
+)]
 pub struct BadAddress;
 
 impl Address {
-    /// Reads a `redis://` or `unix:` address. `password` takes the place of one in the address.
+    /// Reads a `redis://`, `rediss://` or `unix:` address. `password` takes the place of one in the address.
     pub fn parse(url: &str, password: Option<&SecretString>) -> Result<Self, BadAddress> {
+        let (url, security) = match url.strip_prefix(SECURE) {
+            // The client library knows a `#insecure`, which verifies nothing.
+            Some(rest) if rest.contains('#') => return Err(BadAddress),
+            Some(rest) => (format!("redis://{rest}"), Security::OfHost),
+            None => (url.to_owned(), Security::Plain),
+        };
         let mut info = url.into_connection_info().map_err(|_| BadAddress)?;
         if !matches!(info.addr(), ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_)) {
             return Err(BadAddress);
@@ -30,7 +54,18 @@ impl Address {
             let with_password = info.redis_settings().clone().set_password(password.expose_secret());
             info = info.set_redis_settings(with_password);
         }
-        Ok(Self { info })
+        Ok(Self { info, security })
+    }
+
+    /// Whether it asks for TLS.
+    pub fn is_secure(&self) -> bool {
+        !matches!(self.security, Security::Plain)
+    }
+
+    /// The same address, where TLS is spoken in this way.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { security: Security::Tls(tls), ..self }
     }
 
     /// Whether there is a password in it.
@@ -43,18 +78,27 @@ impl Address {
         self.info.addr()
     }
 
-    /// What the client library needs to find the server; the credentials are presented by [`Address::login`].
-    pub(super) fn without_credentials(&self) -> ConnectionInfo {
-        self.info
-            .clone()
-            .set_redis_settings(RedisConnectionInfo::default().set_lib_name("orderd", env!("CARGO_PKG_VERSION")))
+    /// How to speak TLS there; `None` where it is not asked for.
+    pub(super) fn tls(&self) -> io::Result<Option<Tls>> {
+        match &self.security {
+            Security::Plain => Ok(None),
+            Security::Tls(tls) => Ok(Some(tls.clone())),
+            Security::OfHost => {
+                let of_host = Authorities::of_host().and_then(|authorities| Tls::new(&authorities, None));
+                of_host.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+            }
+        }
+    }
+
+    /// What the client library begins a connection with; the credentials are presented by [`Address::login`].
+    pub(super) fn without_credentials() -> RedisConnectionInfo {
+        RedisConnectionInfo::default().set_lib_name("orderd", env!("CARGO_PKG_VERSION"))
     }
 
     /// The same with the credentials, for a connection on which the server may speak without being asked.
-    pub(super) fn with_credentials_and_pushes(&self) -> ConnectionInfo {
+    pub(super) fn with_credentials_and_pushes(&self) -> RedisConnectionInfo {
         let settings = self.info.redis_settings().clone();
-        let settings = settings.set_lib_name("orderd", env!("CARGO_PKG_VERSION")).set_protocol(ProtocolVersion::RESP3);
-        self.info.clone().set_redis_settings(settings)
+        settings.set_lib_name("orderd", env!("CARGO_PKG_VERSION")).set_protocol(ProtocolVersion::RESP3)
     }
 
     /// The commands that a new connection has to begin with.
@@ -75,6 +119,16 @@ impl Address {
     }
 }
 
+/// Also by the password, which does not show.
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        let password = |address: &Self| address.info.redis_settings().password().map(str::to_owned);
+        self.to_string() == other.to_string() && password(self) == password(other)
+    }
+}
+
+impl Eq for Address {}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = self.info.redis_settings();
@@ -84,6 +138,7 @@ impl fmt::Display for Address {
             (None, Some(_)) => ":[redacted]@".to_owned(),
             (None, None) => String::new(),
         };
+        let scheme = if self.is_secure() { SECURE } else { "redis://" };
         match self.info.addr() {
             ConnectionAddr::Unix(path) => {
                 let user = settings.username().map_or_else(String::new, |user| format!("&user={user}"));
@@ -91,9 +146,9 @@ impl fmt::Display for Address {
                 write!(f, "unix:{}?db={}{user}{password}", path.display(), settings.db())
             }
             ConnectionAddr::Tcp(host, port) if host.contains(':') => {
-                write!(f, "redis://{user}[{host}]:{port}/{}", settings.db())
+                write!(f, "{scheme}{user}[{host}]:{port}/{}", settings.db())
             }
-            other => write!(f, "redis://{user}{other}/{}", settings.db()),
+            other => write!(f, "{scheme}{user}{other}/{}", settings.db()),
         }
     }
 }
@@ -119,8 +174,12 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_an_address_again() {
-        for url in ["redis://localhost:6379/0", "redis://app@[::1]:7000/2", "unix:/run/redis.sock?db=3&user=app"] {
-            assert_eq!(Address::parse(url, None).unwrap().to_string(), url);
+        let secure = ["rediss://app@localhost:6379/0", "rediss://[::1]:7000/2"];
+        let plain = ["redis://localhost:6379/0", "redis://app@[::1]:7000/2", "unix:/run/redis.sock?db=3&user=app"];
+        for url in secure.into_iter().chain(plain) {
+            let address = Address::parse(url, None).unwrap();
+            assert_eq!(address.to_string(), url);
+            assert_eq!(address.is_secure(), secure.contains(&url));
         }
         let address = Address::parse("unix:/run/redis.sock?user=app&pass=canary", None).unwrap();
         assert_eq!(address.to_string(), "unix:/run/redis.sock?db=0&user=app&pass=[redacted]");
@@ -128,7 +187,8 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for url in ["", "localhost", "http://localhost", "redis://"] {
+        // Nobody is taken at his word: the library's way of saying so is refused.
+        for url in ["", "localhost", "http://localhost", "redis://", "rediss://", "rediss://localhost#insecure"] {
             assert_eq!(Address::parse(url, None).unwrap_err(), BadAddress, "{url:?}");
         }
         assert!(Address::parse("unix:/run/redis.sock", None).is_ok());

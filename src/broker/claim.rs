@@ -129,6 +129,17 @@ impl Broker {
         held.ok_or_else(|| BrokerError::reply(OPERATION))
     }
 
+    /// The oldest entry that is pending with another instance than that of `consumer`.
+    pub async fn oldest_elsewhere(&self, consumer: &ConsumerName) -> Result<Option<EntryId>, BrokerError> {
+        const OPERATION: &str = "looking at what others have in hand";
+        let mut look = self.scripts.elsewhere.key(self.keys.stream.as_str());
+        look.arg(self.keys.group.as_str()).arg(consumer.as_str());
+        match self.commands.script(OPERATION, &look).await? {
+            Value::Nil => Ok(None),
+            id => reply::entry_id(&id).map(Some).ok_or_else(|| BrokerError::reply(OPERATION)),
+        }
+    }
+
     /// Takes one entry over, whatever its idle time, if it is still as it was when it was `seen`.
     pub async fn seize(&self, consumer: &ConsumerName, seen: &Owned) -> Result<Found, BrokerError> {
         const OPERATION: &str = "taking over an entry";

@@ -8,24 +8,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::aio::{AsyncPushSender, MultiplexedConnection};
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ScriptInvocation, Value};
+use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo, RedisFuture, RedisResult,
+    ScriptInvocation, Value,
+};
 use tokio::sync::{Mutex, watch};
 
 use super::address::Address;
 use super::error::{BrokerError, Trouble};
 use super::parting;
+use super::stream::{self, Stream};
+use crate::supervisor::attendant::{Attendant, attend};
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::{Reconnected, RedisAway, RedisBack};
+use crate::tls::Tls;
 
 const CONNECTING: &str = "connecting";
 /// How long opening a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a command on the shared connection may take. No command there blocks.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A peer that does not acknowledge what was sent to it for so long is taken for dead.
-const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pauses after a refused login.
 const REFUSED_MIN: Duration = Duration::from_secs(1);
@@ -35,7 +38,7 @@ const REFUSED_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Connector {
     address: Address,
-    client: redis::Client,
+    tls: Option<Tls>,
     name: String,
     availability: watch::Sender<Availability>,
     refused: std::sync::Mutex<Option<Refused>>,
@@ -68,23 +71,59 @@ pub enum Availability {
     },
 }
 
+/// A connection, and what drives it: that ends with the last clone.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    commands: MultiplexedConnection,
+    _driver: Attendant,
+}
+
 /// A connection for one purpose.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Connection,
     /// What the server calls it; `CLIENT UNBLOCK` takes this.
     pub(super) id: i64,
 }
 
+impl Connection {
+    pub(super) async fn subscribe(&mut self, channels: &[String]) -> RedisResult<()> {
+        self.commands.subscribe(channels).await
+    }
+
+    pub(super) async fn psubscribe(&mut self, patterns: &[String]) -> RedisResult<()> {
+        self.commands.psubscribe(patterns).await
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        self.commands.req_packed_command(command)
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        self.commands.req_packed_commands(pipeline, offset, count)
+    }
+
+    fn get_db(&self) -> i64 {
+        self.commands.get_db()
+    }
+}
+
 impl Connector {
-    /// A connector to `address`. Its connections show as `orderd:<instance>:<role>` in `CLIENT LIST`.
+    /// A connector to `address`. Its connections show as `orderd:<instance>:<role>` in `CLIENT LIST`. An error: the address asks for
+    /// TLS as the host is set up for it, and it is not.
     pub fn new(address: Address, instance: &str, telemetry: Telemetry) -> Result<Self, BrokerError> {
-        let client = redis::Client::open(address.without_credentials().set_tcp_settings(tcp_settings()))
-            .map_err(|error| BrokerError::new("reading the address", &error))?;
+        let tls = address.tls().map_err(|error| BrokerError::of_stream("reading the address", &error))?;
         let (availability, _) = watch::channel(Availability::Unknown);
         // A space would end the name.
         let name = format!("orderd:{}", instance.replace(|c: char| !c.is_ascii_graphic(), "-"));
-        Ok(Self { address, client, name, availability, refused: std::sync::Mutex::new(None), telemetry })
+        Ok(Self { address, tls, name, availability, refused: std::sync::Mutex::new(None), telemetry })
     }
 
     /// Where it connects to.
@@ -124,9 +163,9 @@ impl Connector {
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, open).await;
         let mut opened = opened.unwrap_or_else(|_| Err(BrokerError::timed_out(CONNECTING)));
         if let Err(BrokerError { trouble: Trouble::Unreachable(_), .. }) = opened
-            && let Some(word) = parting::word(self.address.place()).await
+            && let Some(word) = parting::word(CONNECTING, self.address.place(), self.tls.as_ref()).await
         {
-            opened = Err(BrokerError::said(CONNECTING, &word));
+            opened = Err(word);
         }
         self.take_note(opened.as_ref().err(), true);
         self.note_refusal(opened.as_ref().err());
@@ -149,11 +188,8 @@ impl Connector {
 
     async fn open_untimed(&self, role: &str, response_timeout: Option<Duration>) -> Result<Opened, BrokerError> {
         let failed = |error: &redis::RedisError| BrokerError::new(CONNECTING, error);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(response_timeout);
-        let mut connection =
-            self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| failed(&error))?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(response_timeout);
+        let mut connection = self.connection(&Address::without_credentials(), config).await?;
         for command in self.address.login() {
             command.query_async::<()>(&mut connection).await.map_err(|error| failed(&error))?;
         }
@@ -162,21 +198,30 @@ impl Connector {
 
     /// Pushes need RESP3, and the library wants to agree on that itself. With it comes the server's own word for a wrong password.
     async fn open_untimed_for_pushes(&self, role: &str, heard: impl AsyncPushSender) -> Result<Opened, BrokerError> {
-        let failed = |error: &redis::RedisError| BrokerError::new("connecting", error);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_push_sender(heard);
-        let client = redis::Client::open(self.address.with_credentials_and_pushes().set_tcp_settings(tcp_settings()))
-            .map_err(|error| failed(&error))?;
-        let connection =
-            client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| failed(&error))?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT)).set_push_sender(heard);
+        let connection = self.connection(&self.address.with_credentials_and_pushes(), config).await?;
         self.introduce(connection, role).await
     }
 
+    /// A way to the server, with nothing said on it yet.
+    pub(super) async fn stream(&self) -> Result<Stream, BrokerError> {
+        let stream = stream::open(self.address.place(), self.tls.as_ref()).await;
+        stream.map_err(|error| BrokerError::of_stream(CONNECTING, &error))
+    }
+
+    async fn connection(
+        &self,
+        first: &RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+    ) -> Result<Connection, BrokerError> {
+        let opened = MultiplexedConnection::new_with_config(first, self.stream().await?, config).await;
+        let (commands, driver) = opened.map_err(|error| BrokerError::new(CONNECTING, &error))?;
+        Ok(Connection { commands, _driver: attend(driver) })
+    }
+
     /// Makes sure that the server works, and gives the new connection its name.
-    async fn introduce(&self, mut connection: MultiplexedConnection, role: &str) -> Result<Opened, BrokerError> {
-        let failed = |error: &redis::RedisError| BrokerError::new("connecting", error);
+    async fn introduce(&self, mut connection: Connection, role: &str) -> Result<Opened, BrokerError> {
+        let failed = |error: &redis::RedisError| BrokerError::new(CONNECTING, error);
         // A server that is loading, or follows a primary that is gone, takes connections and says so to this one. The name is for
         // people who look. A user without the right to either works all the same.
         let named = redis::cmd("CLIENT").arg("SETNAME").arg(format!("{}:{role}", self.name)).to_owned();
@@ -229,17 +274,11 @@ impl Connector {
     }
 }
 
-fn tcp_settings() -> TcpSettings {
-    let keepalive =
-        TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
-    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(USER_TIMEOUT)
-}
-
 /// The connection that all short commands share. It is opened when it is needed, and again after it broke.
 #[derive(Debug)]
 pub(super) struct Commands {
     connector: Arc<Connector>,
-    current: Mutex<Option<(u64, MultiplexedConnection)>>,
+    current: Mutex<Option<(u64, Connection)>>,
     opened: AtomicU64,
 }
 
@@ -281,7 +320,7 @@ impl Commands {
         self.finish(operation, generation, reply).await
     }
 
-    async fn connection(&self) -> Result<(u64, MultiplexedConnection), BrokerError> {
+    async fn connection(&self) -> Result<(u64, Connection), BrokerError> {
         let mut current = self.current.lock().await;
         if let Some((generation, connection)) = &*current {
             return Ok((*generation, connection.clone()));
@@ -299,7 +338,7 @@ impl Commands {
         &self,
         operation: &'static str,
         generation: u64,
-        reply: redis::RedisResult<T>,
+        reply: RedisResult<T>,
     ) -> Result<T, BrokerError> {
         let reply = reply.map_err(|error| BrokerError::new(operation, &error));
         if let Err(error) = &reply

@@ -5,7 +5,7 @@
 //! Never: the entry's content, which travels beside it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -120,8 +120,9 @@ impl Drop for Delivery {
 /// How many entries may be in hand at once, over all consumers of this process.
 #[derive(Debug)]
 pub struct Window {
-    size: usize,
-    free: AtomicUsize,
+    size: AtomicI64,
+    /// Below zero while more is in hand than there are places: the window was made smaller, or exceeded.
+    free: AtomicI64,
     freed: Notify,
     telemetry: Telemetry,
 }
@@ -140,7 +141,8 @@ pub struct Place(Arc<Window>);
 impl Window {
     /// A window of `size` places, all of them free.
     pub fn new(size: usize, telemetry: Telemetry) -> Arc<Self> {
-        Arc::new(Self { size, free: AtomicUsize::new(size), freed: Notify::new(), telemetry })
+        let size = places(size);
+        Arc::new(Self { size: AtomicI64::new(size), free: AtomicI64::new(size), freed: Notify::new(), telemetry })
     }
 
     /// Waits until there is a free place, and takes as many as there are, up to `most`. May be dropped at any time.
@@ -156,27 +158,54 @@ impl Window {
 
     /// Takes as many free places as there are, up to `most`; `None` when there is none.
     pub fn try_take(self: &Arc<Self>, most: usize) -> Option<Places> {
-        let take = |free: usize| (free > 0 && most > 0).then(|| free - free.min(most));
+        let most = places(most);
+        let take = |free: i64| (free > 0 && most > 0).then(|| free - free.min(most));
         let free = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
-        Some(Places { window: Arc::clone(self), count: free.min(most) })
+        Some(Places { window: Arc::clone(self), count: count(free.min(most)) })
+    }
+
+    /// So many places that there are not. Only for what all others in the window wait for.
+    pub fn exceed(self: &Arc<Self>, most: usize) -> Places {
+        self.add(-places(most));
+        Places { window: Arc::clone(self), count: most }
     }
 
     /// How many entries are in hand, or about to be.
     pub fn in_hand(&self) -> usize {
-        self.size.saturating_sub(self.free.load(Ordering::Acquire))
+        count(self.size.load(Ordering::Acquire) - self.free.load(Ordering::Acquire))
     }
 
     /// How many places there are.
     pub fn size(&self) -> usize {
-        self.size
+        count(self.size.load(Ordering::Acquire))
+    }
+
+    /// Makes it a window of `size` places. What is in hand stays there: a window that becomes smaller hands out no place until so much
+    /// is settled that there is one.
+    pub fn resize(&self, size: usize) {
+        let before = self.size.swap(places(size), Ordering::AcqRel);
+        self.add(places(size) - before);
     }
 
     fn give_back(&self, count: usize) {
+        self.add(places(count));
+    }
+
+    fn add(&self, change: i64) {
+        let before = self.free.fetch_add(change, Ordering::AcqRel);
         // Who waits is woken only when there was nothing before: nobody waits while there is a free place.
-        if self.free.fetch_add(count, Ordering::AcqRel) == 0 {
+        if before <= 0 && before + change > 0 {
             self.freed.notify_waiters();
         }
     }
+}
+
+fn places(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn count(places: i64) -> usize {
+    usize::try_from(places).unwrap_or(0)
 }
 
 impl Places {
@@ -196,5 +225,23 @@ impl Drop for Places {
         if self.count > 0 {
             self.window.give_back(self.count);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_was_exceeded_has_no_place_until_it_is_within_its_bound_again() {
+        let window = Window::new(2, Telemetry::new().unwrap());
+        let full = window.try_take(5).unwrap();
+        assert_eq!((full.count(), window.in_hand()), (2, 2));
+        let beyond = window.exceed(3);
+        assert_eq!((beyond.count(), window.in_hand()), (3, 5));
+        drop(full);
+        assert!(window.try_take(1).is_none());
+        drop(beyond);
+        assert_eq!(window.try_take(5).unwrap().count(), 2);
     }
 }

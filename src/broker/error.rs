@@ -7,6 +7,8 @@ use std::io;
 
 use redis::{ErrorKind, RedisError};
 
+use super::stream;
+
 /// A command that failed: what was being done, and what is the matter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{operation}: {trouble}")]
@@ -72,6 +74,11 @@ impl BrokerError {
         Self { operation, trouble: Trouble::of(error) }
     }
 
+    /// There is no way to the server.
+    pub(super) fn of_stream(operation: &'static str, error: &io::Error) -> Self {
+        Self { operation, trouble: Trouble::Unreachable(stream::reason(error)) }
+    }
+
     pub(crate) fn reply(operation: &'static str) -> Self {
         Self { operation, trouble: Trouble::Reply }
     }
@@ -106,7 +113,7 @@ impl BrokerError {
 impl Trouble {
     fn of(error: &RedisError) -> Self {
         match error.kind() {
-            ErrorKind::Io => Self::Unreachable(io_reason(error)),
+            ErrorKind::Io => Self::Unreachable(stream::reason_of(error)),
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::Reply,
             ErrorKind::AuthenticationFailed => Self::Denied("the password is wrong".to_owned()),
             _ => match error.code() {
@@ -146,18 +153,6 @@ fn inside_script<'a>(code: &str, detail: &'a str) -> Option<(&'a str, &'a str)> 
     }
     let (_, inner) = detail.rsplit_once(": -")?;
     Some(inner.split_once(' ').unwrap_or((inner, "")))
-}
-
-fn io_reason(error: &RedisError) -> String {
-    use std::error::Error as _;
-    if error.is_timeout() {
-        return "no answer in time".to_owned();
-    }
-    if error.is_connection_refusal() {
-        return "connection refused".to_owned();
-    }
-    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    cause.map_or_else(|| "connection lost".to_owned(), |cause| format!("connection lost: {}", cause.kind()))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod reply;
 pub mod rights;
 mod scripts;
 pub mod settle;
+mod stream;
 pub mod survey;
 pub mod trim;
 

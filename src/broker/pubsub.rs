@@ -10,12 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::connect::Connector;
+use super::connect::{Connection, Connector};
 use super::error::{BrokerError, Trouble};
 use super::reply;
 
@@ -56,7 +55,7 @@ pub enum Incoming {
 /// A subscriber's connection.
 #[derive(Debug)]
 pub struct Subscription {
-    connection: MultiplexedConnection,
+    connection: Connection,
     queue: mpsc::Receiver<Queued>,
     dropped: Arc<AtomicU64>,
     /// Came behind a gap that has to be told first.
@@ -67,7 +66,7 @@ pub struct Subscription {
 /// A publisher's connection.
 #[derive(Debug)]
 pub struct Publisher {
-    connection: MultiplexedConnection,
+    connection: Connection,
     gone: Arc<AtomicBool>,
 }
 
@@ -225,7 +224,7 @@ fn closed() -> BrokerError {
 }
 
 /// Asks the server for a sign of life at `at`: a connection that is silent may be one that is dead.
-async fn sign_of_life(mut connection: MultiplexedConnection, at: Instant) -> Result<(), BrokerError> {
+async fn sign_of_life(mut connection: Connection, at: Instant) -> Result<(), BrokerError> {
     tokio::time::sleep_until(at.into()).await;
     let answer: Result<Value, _> = redis::cmd("PING").query_async(&mut connection).await;
     match answer.map_err(|error| BrokerError::new(LISTENING, &error)) {

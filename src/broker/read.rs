@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::aio::ConnectionLike as _;
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
@@ -93,7 +94,7 @@ impl Reader {
         command.arg("COUNT").arg(places.count()).arg("BLOCK").arg(millis(block));
         command.arg("STREAMS").arg(keys.stream.as_str()).arg(">");
         // Not `query_async`: it builds the whole reply anew to look for errors inside, where a read has none.
-        let reading = connection.send_packed_command(&command);
+        let reading = connection.req_packed_command(&command);
         tokio::pin!(reading);
         let deadline = tokio::time::sleep(block + OVERTIME);
         tokio::pin!(deadline);

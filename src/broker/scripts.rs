@@ -16,6 +16,8 @@ pub(super) struct Scripts {
     pub(super) seize: Script,
     /// Lists what a consumer has pending.
     pub(super) own: Script,
+    /// Looks for what is pending with others.
+    pub(super) elsewhere: Script,
     /// Renews, begins or hands back what is held.
     pub(super) hold: Script,
     /// Parks a failed entry with its retry record.
@@ -39,6 +41,7 @@ impl Scripts {
             claim: Script::new(include_str!("script/claim.lua")),
             seize: Script::new(include_str!("script/seize.lua")),
             own: Script::new(include_str!("script/own.lua")),
+            elsewhere: Script::new(include_str!("script/elsewhere.lua")),
             hold: Script::new(include_str!("script/hold.lua")),
             park: Script::new(include_str!("script/park.lua")),
             count: Script::new(include_str!("script/count.lua")),

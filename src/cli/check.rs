@@ -39,6 +39,10 @@ pub(super) fn run(cli: &Cli, check: &Check) -> anyhow::Result<Exit> {
     let mut findings = vec![Finding::ok("configuration", summary(&settings))];
     if !check.offline {
         findings.extend(super::with_broker(&settings, async |broker| Ok(look(&settings, broker).await))?);
+        // Afterwards: a ledger on Postgres has a runtime of its own, and there is one at a time on a thread.
+        if settings.handler == HandlerKind::Ledger {
+            findings.push(findings::of_ledger(&settings.ledger));
+        }
     }
     if check.json { report_json(&findings) } else { report(&findings) }
 }
@@ -47,7 +51,7 @@ fn summary(settings: &Settings) -> String {
     format!("{} reads {} as {} from {}", settings.instance, settings.stream.key, settings.stream.group, settings.redis)
 }
 
-/// Everything that can be seen from here. Without a connection, what hangs on one is left out.
+/// Everything that can be seen of Redis. Without a connection, what hangs on one is left out.
 async fn look(settings: &Settings, broker: &Broker) -> Vec<Finding> {
     let mut found = Vec::new();
     match broker.ping().await {
@@ -60,9 +64,6 @@ async fn look(settings: &Settings, broker: &Broker) -> Vec<Finding> {
             found.extend(findings::of_rights(broker.rights(channel.as_deref()).await));
             found.extend(findings::of_keeping(broker.keeping().await));
         }
-    }
-    if settings.handler == HandlerKind::Ledger {
-        found.push(findings::of_ledger(&settings.ledger));
     }
     found
 }

@@ -4,14 +4,16 @@
 //! Never: a question to Redis or to the ledger.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use secrecy::ExposeSecret as _;
 
 use super::exit::Exit;
 use super::{Cli, print};
+use crate::admin::Options;
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -26,10 +28,11 @@ pub struct Health {
 
 /// Prints the answer of the daemon at `admin.listen`. Anything but a yes is the error.
 pub(super) fn run(cli: &Cli, health: &Health) -> anyhow::Result<Exit> {
-    let address = cli.settings()?.admin;
+    let admin = cli.settings()?.admin;
+    let address = admin.listen;
     let path = if health.live { "/livez" } else { "/readyz" };
     let (status, body) =
-        ask(address, path).with_context(|| format!("no answer from {address} (admin.listen) to {path}"))?;
+        ask(&admin, path).with_context(|| format!("no answer from {address} (admin.listen) to {path}"))?;
     if status != 200 {
         bail!("{}", body.trim_end());
     }
@@ -37,11 +40,14 @@ pub(super) fn run(cli: &Cli, health: &Health) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn ask(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+fn ask(admin: &Options, path: &str) -> io::Result<(u16, String)> {
+    let address = admin.listen;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let token = admin.token.as_ref().map_or("", |token| token.expose_secret());
+    let authorization = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Connection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(64 * 1024).read_to_string(&mut answer)?;
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());

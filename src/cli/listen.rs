@@ -5,6 +5,7 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -14,17 +15,23 @@ use crate::broker::connect::Connector;
 use crate::broker::error::{BrokerError, Trouble};
 use crate::broker::pubsub::{Message, Topics};
 use crate::domain::versions::{Skipped, Versions};
+use crate::ledger::error::LedgerError;
+use crate::ledger::reader::LedgerReader;
+use crate::ledger::report::{HistoryRow, OrderRow};
 use crate::settings::Settings;
 use crate::task::listener::{Heard, Listener, Missed, QUEUE};
 use crate::telemetry::Telemetry;
 
 /// For so many orders it is remembered which version was heard last.
 const ORDERS: usize = 10_000;
+/// A ledger that could not be read is looked for again after so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Listens to channels and patterns until Ctrl-C, and prints every message as it comes
 ///
 /// Redis keeps no message for a subscriber that is away. So each gap is told: after a connection was lost, when messages come faster
-/// than they can be printed, and when an order's version shows that one was skipped.
+/// than they can be printed, and when an order's version shows that one was skipped. What was skipped is read from the ledger, where
+/// the configuration names one that can be reached.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Channels, by their names
@@ -59,20 +66,24 @@ async fn listen(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
     let topics = Topics { channels: args.channels.clone(), patterns: args.patterns.clone() };
     let mut listener = Listener::new(connector, topics, QUEUE);
     let mut versions = Versions::new(ORDERS);
+    let mut late = Late { settings, not_before: Instant::now() };
     let mut listening = false;
     loop {
         let heard = listener.next().await;
         listening |= heard == Heard::Listening;
+        // What was skipped is older than what showed it.
         let skipped = match &heard {
             // What will not mend itself is better told at once; later on it may be a change of passwords under way.
             Heard::Away(error) if !listening && is_hopeless(error) => return Err(error.clone().into()),
             Heard::Message(message) => versions.note_message(&message.payload),
             _ => None,
         };
-        let told = skipped.map_or(Ok(()), |skipped| tell(&Line::Skipped(skipped), args.json));
-        match told.and_then(|()| tell(&Line::Heard(heard), args.json)) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Success),
-            told => told?,
+        let filled = skipped.map_or_else(Vec::new, |skipped| late.fill(skipped));
+        for line in filled.into_iter().chain([Line::Heard(heard)]) {
+            match tell(&line, args.json) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Success),
+                told => told?,
+            }
         }
     }
 }
@@ -81,6 +92,43 @@ async fn listen(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
 enum Line {
     Heard(Heard),
     Skipped(Skipped),
+    /// What was skipped, as the ledger has it: the channel, and the message.
+    Found(String, String),
+}
+
+/// The ledger that the configuration names, where it can be reached from here.
+struct Late<'s> {
+    settings: &'s Settings,
+    not_before: Instant,
+}
+
+impl Late<'_> {
+    /// What was skipped, where all of it is in the ledger; else the word that it was skipped.
+    fn fill(&mut self, skipped: Skipped) -> Vec<Line> {
+        // Most who listen have no ledger at hand, and looking for it in vain can take its time.
+        if Instant::now() < self.not_before {
+            return vec![Line::Skipped(skipped)];
+        }
+        // A reader waits on a runtime of its own, which asks for a thread that may block.
+        let (order, history) = match tokio::task::block_in_place(|| self.read(&skipped)) {
+            Ok(Some(found)) => found,
+            Ok(None) => return vec![Line::Skipped(skipped)],
+            Err(_) => {
+                self.not_before = Instant::now() + LOOK_AGAIN;
+                return vec![Line::Skipped(skipped)];
+            }
+        };
+        let form = &self.settings.notify.form;
+        let rows = history.into_iter().filter(|row| skipped.versions.contains(&row.version));
+        let notices = rows.map(|row| row.notice(order.order.user.clone(), order.id.clone()));
+        let found: Vec<Line> = notices.map(|notice| Line::Found(form.channel(&notice), form.text(&notice))).collect();
+        let all = skipped.versions.end() - skipped.versions.start() + 1;
+        if found.len() as u64 == all { found } else { vec![Line::Skipped(skipped)] }
+    }
+
+    fn read(&self, skipped: &Skipped) -> Result<Option<(OrderRow, Vec<HistoryRow>)>, LedgerError> {
+        LedgerReader::open(&self.settings.ledger)?.order(&skipped.order.as_str().into())
+    }
 }
 
 fn is_hopeless(error: &BrokerError) -> bool {
@@ -107,6 +155,9 @@ fn text_line(line: &Line) -> (String, bool) {
             let text = String::from_utf8_lossy(payload);
             return (format!("{pattern}[{}] {}", printable(channel), printable(&text)), false);
         }
+        Line::Found(channel, text) => {
+            return (format!("[{}] {} (late, from the ledger)", printable(channel), printable(text)), false);
+        }
         Line::Heard(Heard::Listening) => "orderd: listening; Ctrl-C ends it".to_owned(),
         Line::Heard(Heard::Missed(missed)) => format!("orderd: messages may have been missed: {}", reason(missed)),
         Line::Heard(Heard::Away(error)) => format!("orderd: not listening, trying again: {error}"),
@@ -127,6 +178,7 @@ fn json_line(line: &Line) -> String {
         Line::Heard(Heard::Message(Message { channel, pattern, payload })) => {
             json!({ "channel": channel, "pattern": pattern, "message": String::from_utf8_lossy(payload) })
         }
+        Line::Found(channel, text) => json!({ "channel": channel, "late": true, "message": text }),
         Line::Heard(Heard::Listening) => json!({ "listening": true }),
         Line::Heard(Heard::Missed(missed)) => json!({ "missed": missed_json(*missed) }),
         Line::Heard(Heard::Away(error)) => json!({ "away": error.to_string() }),

@@ -32,6 +32,7 @@ pub mod listen;
 pub mod orders;
 pub mod plausible;
 pub mod publish;
+mod reload;
 pub mod run;
 pub mod sandbox;
 pub mod status;

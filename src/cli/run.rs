@@ -1,6 +1,7 @@
 //! `orderd run`: the daemon, from the first line of its log to its exit code.
 //!
-//! Owns: the signals. The first SIGTERM or SIGINT asks for a stop in good order, the second ends the process on the spot.
+//! Owns: the signals. The first SIGTERM or SIGINT asks for a stop in good order, the second ends the process on the spot. SIGHUP has the
+//! configuration read again.
 //! Never: a task; `daemon` has them.
 
 use std::convert::Infallible;
@@ -10,16 +11,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::StreamExt as _;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook_tokio::Signals;
 
 use super::Cli;
 use super::exit::Exit;
+use super::reload::Reload;
 use crate::daemon::{BuildError, Daemon, RunError};
 use crate::settings::Settings;
 use crate::supervisor::shutdown::Shutdown;
-use crate::telemetry::{Telemetry, logging};
+use crate::telemetry::Telemetry;
+use crate::telemetry::logging::{self, LogHandle};
 
 /// The signals that ask for a stop. From its making on, they do not end the process by themselves.
 pub(super) struct StopSignals(Signals);
@@ -43,25 +46,40 @@ impl StopSignals {
 pub(super) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     // Before anything else: a signal that comes while the daemon is still being put together is a stop in good order, too.
     let asked = end_at_second_signal()?;
+    // The same goes for a reload, which would end the process otherwise.
+    let changed = Arc::new(AtomicBool::new(false));
+    flag::register(SIGHUP, Arc::clone(&changed))?;
     let settings = cli.settings()?;
-    logging::init(&settings.log)?;
+    let log = logging::init(&settings.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(settings, &asked))
+    runtime.block_on(serve(cli, settings, log, Early { asked: &asked, changed: &changed }))
 }
 
-async fn serve(settings: Settings, asked: &AtomicBool) -> anyhow::Result<Exit> {
+/// What was asked for before anybody listened.
+struct Early<'f> {
+    /// A stop.
+    asked: &'f AtomicBool,
+    /// A reload.
+    changed: &'f AtomicBool,
+}
+
+async fn serve(cli: &Cli, settings: Settings, log: LogHandle, early: Early<'_>) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::new();
     let signals = StopSignals::new()?;
-    if asked.load(Ordering::SeqCst) {
+    let hangups = Signals::new([SIGHUP])?;
+    if early.asked.load(Ordering::SeqCst) {
         return Ok(Exit::Success);
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), redis = %settings.redis, stream = %settings.stream.key, group = %settings.stream.group, "orderd starts");
-    let daemon = Daemon::build(settings, Telemetry::new()?)?;
+    let telemetry = Telemetry::new()?;
+    let daemon = Daemon::build(settings.clone(), telemetry.clone())?;
     tracing::info!(address = %daemon.admin_addr(), "the admin server listens");
+    let reload = Reload { cli, settings, log, tuning: daemon.tuning(), phase: daemon.phase(), telemetry };
     let stop = shutdown.clone();
     tokio::select! {
         ended = daemon.run(shutdown) => ended?,
         never = stop_at_signal(signals, stop) => match never {},
+        never = reload_at_signal(hangups, reload, early.changed) => match never {},
     }
     Ok(Exit::Success)
 }
@@ -92,6 +110,19 @@ async fn stop_at_signal(mut signals: StopSignals, shutdown: Shutdown) -> Infalli
         let signal = signals.next().await;
         tracing::info!(signal, "stopping; a second signal ends the process at once");
         shutdown.stop();
+    }
+}
+
+async fn reload_at_signal(mut hangups: Signals, mut reload: Reload<'_>, changed: &AtomicBool) -> Infallible {
+    // Before there was anybody to hear it.
+    if changed.load(Ordering::SeqCst) {
+        reload.now();
+    }
+    loop {
+        match hangups.next().await {
+            Some(_) => reload.now(),
+            None => return pending().await,
+        }
     }
 }
 

@@ -87,7 +87,7 @@ fn text(status: &Status, settings: &Settings) -> String {
     let Status { survey, safe_point, .. } = status;
     let stream = printable(settings.stream.key.as_str());
     let mut text = format!("{stream}: {}", count(survey.length, "entry", "entries"));
-    let over = survey.length.saturating_sub(settings.trimmer.max_len);
+    let over = survey.length.saturating_sub(settings.tuning.trimmer.max_len);
     if over > 0 {
         let _ = write!(text, ", {over} over trimmer.max_len");
     }
@@ -186,7 +186,7 @@ fn object(status: &Status, settings: &Settings) -> Value {
         "stream": settings.stream.key.as_str(),
         "group": settings.stream.group.as_str(),
         "length": survey.length,
-        "max_len": settings.trimmer.max_len,
+        "max_len": settings.tuning.trimmer.max_len,
         "trim_floor": safe_point.as_ref().map(|point| point.id().to_string()),
         "trim_floor_held_by": safe_point.as_ref().map(SafePoint::held_by).map(GroupName::as_str),
         "dead_letters": survey.dead,

@@ -38,7 +38,7 @@ struct Cut {
 /// Trims, or says what trimming would do.
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let settings = cli.settings()?;
-    let keep = args.max_len.unwrap_or(settings.trimmer.max_len);
+    let keep = args.max_len.unwrap_or(settings.tuning.trimmer.max_len);
     let cut = super::with_broker(&settings, async |broker| {
         if args.dry_run { estimate(broker, keep).await } else { trim(broker, keep).await }
     })?;

@@ -141,13 +141,19 @@ impl<T: Item> Lanes<T> {
         self.admit(item);
     }
 
-    /// Blocks an item's order until `due`, with the item before all others of it. Call this before [`Lanes::finish`].
+    /// Blocks an item's order until `due`, with the item before all others of it. Call this before [`Lanes::finish`]. Where an earlier
+    /// one of its order has come in meanwhile, there is nothing to wait for: that one goes first, and at once.
     pub fn block(&mut self, item: T, due: Instant) {
         let index = self.lane_of(item.order());
         let order = item.order().clone();
         self.serial += 1;
         let due = (due, self.serial);
         let Some(lane) = self.all.get_mut(index) else { return };
+        if lane.queue.iter().take_while(|other| other.id() < item.id()).any(|other| *other.order() == order) {
+            insert(&mut lane.queue, item);
+            self.queued += 1;
+            return self.list(index);
+        }
         self.due.insert(due, (index, order.clone()));
         self.blocked += 1;
         match lane.blocked.entry(order) {
@@ -179,6 +185,26 @@ impl<T: Item> Lanes<T> {
             let order = first.remove();
             self.release_order(order.0, Some(order));
         }
+    }
+
+    /// Lets orders run at once whose first item `wanted` names.
+    pub fn hurry(&mut self, mut wanted: impl FnMut(&mut T) -> bool) {
+        let mut hurried = Vec::new();
+        for lane in &mut self.all {
+            let firsts =
+                lane.blocked.values_mut().filter_map(|blocked| Some((blocked.due, blocked.queue.front_mut()?)));
+            hurried.extend(firsts.filter_map(|(due, first)| wanted(first).then_some(due)));
+        }
+        for due in hurried {
+            let order = self.due.remove(&due);
+            self.release_order(order.as_ref().map_or(0, |(index, _)| *index), order);
+        }
+    }
+
+    /// The first item of each order that waits, and how many items of that order do.
+    pub fn waiting(&self) -> impl Iterator<Item = (&T, usize)> {
+        let orders = self.all.iter().flat_map(|lane| lane.blocked.values());
+        orders.filter_map(|blocked| Some((blocked.queue.front()?, blocked.queue.len())))
     }
 
     /// When [`Lanes::release`] has something to do.

@@ -18,5 +18,6 @@ pub mod outcome;
 pub mod replay;
 pub mod retry;
 pub mod template;
+pub mod told;
 pub mod trim;
 pub mod versions;

@@ -201,7 +201,7 @@ impl FromStr for State {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::TooEarly { .. } => Self::transient(refusal.to_string()),
+            Refusal::TooEarly { .. } => Self::early(refusal.to_string()),
             _ => Self::permanent(refusal.to_string()),
         }
     }

@@ -44,6 +44,7 @@ pub struct Failure {
     class: FailureClass,
     message: String,
     retry_after: Option<Duration>,
+    early: bool,
 }
 
 /// Whose fault a failure is, and so what may help.
@@ -60,17 +61,22 @@ pub enum FailureClass {
 impl Failure {
     /// This event may work later.
     pub fn transient(message: impl Into<String>) -> Self {
-        Self { class: FailureClass::Transient, message: message.into(), retry_after: None }
+        Self::new(FailureClass::Transient, message.into())
+    }
+
+    /// This event works once another one of its order has: a transient failure, and it is known what is waited for.
+    pub fn early(message: impl Into<String>) -> Self {
+        Self { early: true, ..Self::transient(message) }
     }
 
     /// This event will never work.
     pub fn permanent(message: impl Into<String>) -> Self {
-        Self { class: FailureClass::Permanent, message: message.into(), retry_after: None }
+        Self::new(FailureClass::Permanent, message.into())
     }
 
     /// What the handler depends on is away.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self { class: FailureClass::Unavailable, message: message.into(), retry_after: None }
+        Self::new(FailureClass::Unavailable, message.into())
     }
 
     /// Asks for a pause of at least `pause` before the next try (an HTTP `Retry-After`, say).
@@ -93,5 +99,14 @@ impl Failure {
     /// The pause that was asked for.
     pub fn pause(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// Whether it waits for another event of its order.
+    pub fn is_early(&self) -> bool {
+        self.early
+    }
+
+    fn new(class: FailureClass, message: String) -> Self {
+        Self { class, message, retry_after: None, early: false }
     }
 }

@@ -36,6 +36,8 @@ pub struct RetryRecord {
 pub enum Verdict {
     /// Try it again after this pause; its order waits.
     Retry(Duration),
+    /// The same, and it is not counted: what it waits for may be in other hands.
+    Hold(Duration),
     /// Make it a dead letter.
     Dead(DeadReason),
     /// Nothing is counted: wait until what the handler depends on is back.
@@ -79,17 +81,22 @@ pub enum TakeUp {
 }
 
 impl RetryPolicy {
-    /// Judges a failure of an event that had failed `failures` times before. `jitter` is a random number from 0 up to 1.
-    pub fn judge(&self, failure: &Failure, failures: u32, jitter: f64) -> Verdict {
+    /// Judges a failure of an event that had failed `failures` times before. `first_in_line` says that no earlier entry is in other
+    /// hands: an event that comes too early is not given up before that, since what it waits for may be with a worker that is slow or
+    /// dead. `jitter` is a random number from 0 up to 1.
+    pub fn judge(&self, failure: &Failure, failures: u32, first_in_line: bool, jitter: f64) -> Verdict {
         match failure.class() {
             FailureClass::Unavailable => Verdict::Wait,
             FailureClass::Permanent => Verdict::Dead(DeadReason::Permanent),
-            FailureClass::Transient if failures.saturating_add(1) >= self.max_failures => {
-                Verdict::Dead(DeadReason::TooManyFailures)
-            }
             FailureClass::Transient => {
+                let is_last = failures.saturating_add(1) >= self.max_failures;
                 let pause = self.pause(failures, jitter);
-                Verdict::Retry(failure.pause().map_or(pause, |asked| asked.max(pause)))
+                let pause = failure.pause().map_or(pause, |asked| asked.max(pause));
+                match is_last {
+                    false => Verdict::Retry(pause),
+                    true if failure.is_early() && !first_in_line => Verdict::Hold(pause),
+                    true => Verdict::Dead(DeadReason::TooManyFailures),
+                }
             }
         }
     }
@@ -131,23 +138,31 @@ mod tests {
     #[test]
     fn a_transient_failure_is_tried_again_until_the_limit() {
         let failure = Failure::transient("too early");
-        assert_eq!(POLICY.judge(&failure, 0, 1.0), Verdict::Retry(Duration::from_millis(500)));
-        assert_eq!(POLICY.judge(&failure, 6, 0.5), Verdict::Retry(Duration::from_secs(16)));
-        assert_eq!(POLICY.judge(&failure, 7, 1.0), Verdict::Dead(DeadReason::TooManyFailures));
+        assert_eq!(POLICY.judge(&failure, 0, false, 1.0), Verdict::Retry(Duration::from_millis(500)));
+        assert_eq!(POLICY.judge(&failure, 6, false, 0.5), Verdict::Retry(Duration::from_secs(16)));
+        assert_eq!(POLICY.judge(&failure, 7, false, 1.0), Verdict::Dead(DeadReason::TooManyFailures));
+    }
+
+    #[test]
+    fn what_comes_too_early_is_not_given_up_while_what_it_waits_for_may_be_in_other_hands() {
+        let failure = Failure::early("there is no such order");
+        assert_eq!(POLICY.judge(&failure, 6, false, 0.5), Verdict::Retry(Duration::from_secs(16)));
+        assert_eq!(POLICY.judge(&failure, 7, false, 0.5), Verdict::Hold(Duration::from_secs(32)));
+        assert_eq!(POLICY.judge(&failure, 7, true, 0.5), Verdict::Dead(DeadReason::TooManyFailures));
     }
 
     #[test]
     fn an_outage_is_never_counted_and_an_impossible_event_never_tried_again() {
-        assert_eq!(POLICY.judge(&Failure::unavailable("down"), 1_000_000, 0.0), Verdict::Wait);
-        assert_eq!(POLICY.judge(&Failure::permanent("no"), 0, 0.0), Verdict::Dead(DeadReason::Permanent));
+        assert_eq!(POLICY.judge(&Failure::unavailable("down"), 1_000_000, false, 0.0), Verdict::Wait);
+        assert_eq!(POLICY.judge(&Failure::permanent("no"), 0, false, 0.0), Verdict::Dead(DeadReason::Permanent));
     }
 
     #[test]
     fn a_pause_that_was_asked_for_is_obeyed() {
         let failure = Failure::transient("busy").retry_after(Duration::from_secs(90));
-        assert_eq!(POLICY.judge(&failure, 0, 1.0), Verdict::Retry(Duration::from_secs(90)));
+        assert_eq!(POLICY.judge(&failure, 0, false, 1.0), Verdict::Retry(Duration::from_secs(90)));
         let failure = Failure::transient("busy").retry_after(Duration::from_millis(1));
-        assert_eq!(POLICY.judge(&failure, 0, 1.0), Verdict::Retry(Duration::from_millis(500)));
+        assert_eq!(POLICY.judge(&failure, 0, false, 1.0), Verdict::Retry(Duration::from_millis(500)));
     }
 
     #[test]

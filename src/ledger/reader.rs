@@ -6,10 +6,10 @@
 use super::error::LedgerError;
 use super::location::Location;
 use super::postgres::reader::PostgresReader;
-use super::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow};
+use super::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow, UserEvent};
 use super::sqlite::reader::SqliteReader;
 use crate::domain::batch::Source;
-use crate::domain::id::{EntryId, OrderId};
+use crate::domain::id::{EntryId, OrderId, UserId};
 
 /// A reader of a ledger. Its calls block.
 #[derive(Debug)]
@@ -42,6 +42,23 @@ impl LedgerReader {
         match self {
             Self::Sqlite(reader) => reader.order(id),
             Self::Postgres(reader) => reader.order(id),
+        }
+    }
+
+    /// The last events of the orders of `user` that were applied at `since_ms` (milliseconds since the Unix epoch) or later, oldest
+    /// first; at most the last `limit`.
+    pub fn events_of(&self, user: &UserId, since_ms: u64, limit: u32) -> Result<Vec<UserEvent>, LedgerError> {
+        match self {
+            Self::Sqlite(reader) => reader.events_of(user, since_ms, limit),
+            Self::Postgres(reader) => reader.events_of(user, since_ms, limit),
+        }
+    }
+
+    /// When the event of `entry` was applied to an order of `user`, in milliseconds since the Unix epoch; `None` where none was.
+    pub fn applied_at(&self, user: &UserId, entry: EntryId) -> Result<Option<u64>, LedgerError> {
+        match self {
+            Self::Sqlite(reader) => reader.applied_at(user, entry),
+            Self::Postgres(reader) => reader.applied_at(user, entry),
         }
     }
 

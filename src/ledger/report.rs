@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::domain::event::{Action, Amount};
 use crate::domain::id::{EntryId, EventId, OrderId, StreamKey, UserId};
 use crate::domain::inbox::Digest;
+use crate::domain::notice::Notice;
 use crate::domain::order::{Order, State};
 
 /// Which orders to list.
@@ -57,6 +58,30 @@ pub struct HistoryRow {
     pub version: u64,
     /// When it was applied, by the clock of the worker that did it.
     pub applied_at: Timestamp,
+}
+
+impl HistoryRow {
+    /// The notice of this event, of an order of `user`.
+    pub fn notice(self, user: UserId, order: OrderId) -> Notice {
+        Notice {
+            user,
+            order,
+            action: self.action,
+            amount: self.amount,
+            standing: Some((self.state, self.version)),
+            entry: self.entry,
+            at_ms: u64::try_from(self.applied_at.as_millisecond()).unwrap_or_default(),
+        }
+    }
+}
+
+/// An event of one of a user's orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserEvent {
+    /// The order.
+    pub order: OrderId,
+    /// What happened to it.
+    pub row: HistoryRow,
 }
 
 /// How much a ledger holds.

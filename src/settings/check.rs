@@ -7,10 +7,13 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::read::Reader;
-use super::{HandlerKind, NotifySettings, Settings, StreamSettings};
+use super::tls::Wanted;
+use super::{HandlerKind, NotifySettings, Settings, StreamSettings, tls};
+use crate::admin;
+use crate::admin::guard::Open;
 use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
@@ -21,6 +24,7 @@ use crate::domain::order::{Rules, UnknownAction};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::template::Template;
 use crate::ledger::location::Location;
+use crate::task::tuning::Tuning;
 use crate::task::{consumer, lane, reaper, trimmer};
 use crate::telemetry::logging::{self, Format};
 
@@ -49,20 +53,19 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     let event = with_event_id(reader, event);
     let rules = rules(reader);
     let notify = notify(reader);
-    let admin = reader.text("admin.listen", |text| {
-        text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
-    });
+    let admin = admin(reader, notify.as_ref().is_some_and(|notify| notify.sse));
     let log = log(reader);
     let grace = reader.time("shutdown.grace");
+    let (consumers, batch, in_flight) = consumers?;
     Some(Settings {
         instance: instance?,
         redis: redis?,
         stream: stream?,
         event: event?,
-        consumers: consumers?,
-        lanes: lane::Options { count: lanes?, timeout: timeout?, retry: retry?, max_letters: max_letters? },
+        consumers,
+        lanes: lane::Options { count: lanes?, timeout: timeout?, max_letters: max_letters? },
+        tuning: Tuning { batch, in_flight, retry: retry?, trimmer: trimmer? },
         reaper: sweep?,
-        trimmer: trimmer?,
         handler: handler?,
         ledger: ledger?,
         rules: rules?,
@@ -95,10 +98,10 @@ fn redis(reader: &mut Reader) -> Option<Address> {
     };
     let address = reader.redacted("redis.url", parse, |address, _| address.to_string());
     let password = reader.text("redis.password_file", password_file);
-    let (address, Some(password)) = (address?, password?) else {
-        return Address::parse(&url, None).ok();
-    };
-    if address.has_password() {
+    let asked = address.as_ref().is_none_or(Address::is_secure);
+    let tls = tls::tls(reader, &tls::REDIS, asked);
+    let (address, password) = (address?, password?);
+    if password.is_some() && address.has_password() {
         reader.conflict(
             "redis.password_file",
             "redis.url",
@@ -107,7 +110,11 @@ fn redis(reader: &mut Reader) -> Option<Address> {
         );
         return None;
     }
-    Address::parse(&url, Some(&password)).ok()
+    let address = Address::parse(&url, password.as_ref()).ok()?;
+    Some(match tls? {
+        Wanted::Tls(tls) => address.with_tls(tls),
+        Wanted::Plain => address,
+    })
 }
 
 fn password_in(path: &Path) -> Result<SecretString, String> {
@@ -192,17 +199,18 @@ fn rules(reader: &mut Reader) -> Option<Rules> {
     Some(Rules { steps: steps?, unknown: unknown? })
 }
 
-fn consumers(reader: &mut Reader) -> Option<consumer::Options> {
+/// How consumers read, the batch, and the window.
+fn consumers(reader: &mut Reader) -> Option<(consumer::Options, usize, usize)> {
     let count = reader.whole("consumers.count");
     let batch = reader.whole("consumers.batch");
     let block = reader.time("consumers.block");
     let in_flight = reader.whole("consumers.in_flight");
-    let options = consumer::Options { count: count?, batch: batch?, block: block?, in_flight: in_flight? };
-    if options.in_flight < options.batch {
-        let problem = format!("{} is less than consumers.batch = {}", options.in_flight, options.batch);
+    let (batch, in_flight) = (batch?, in_flight?);
+    if in_flight < batch {
+        let problem = format!("{in_flight} is less than consumers.batch = {batch}");
         reader.conflict("consumers.in_flight", "consumers.batch", problem, "at least consumers.batch");
     }
-    Some(options)
+    Some((consumer::Options { count: count?, block: block? }, batch, in_flight))
 }
 
 fn reaper(reader: &mut Reader) -> Option<reaper::Options> {
@@ -243,14 +251,25 @@ fn ledger(reader: &mut Reader) -> Option<Location> {
     let parse = |text: &str| text.parse::<Location>().map_err(|error| error.to_string());
     let location = reader.redacted("ledger.url", parse, |location, _| location.to_string());
     let password = reader.text("ledger.password_file", password_file);
-    let location = location?;
-    let Some(password) = password? else { return Some(location) };
-    let problem = match &location {
-        Location::Postgres(address) if !address.has_password() => {
-            return Some(Location::Postgres(Box::new(address.as_ref().clone().with_password(&password))));
+    let asked = location.as_ref().is_none_or(|location| match location {
+        Location::Postgres(address) => address.is_secure(),
+        Location::Sqlite(_) => false,
+    });
+    let tls = tls::tls(reader, &tls::LEDGER, asked);
+    let (location, password) = (location?, password?);
+    let problem = match (location, password) {
+        (Location::Postgres(address), Some(_)) if address.has_password() => "there is a password in ledger.url as well",
+        (Location::Sqlite(_), Some(_)) => "the ledger is an SQLite file, which has no password",
+        (Location::Postgres(mut address), password) => {
+            if let Some(password) = password {
+                *address = address.with_password(&password);
+            }
+            if let Wanted::Tls(tls) = tls? {
+                *address = address.with_tls(tls);
+            }
+            return Some(Location::Postgres(address));
         }
-        Location::Postgres(_) => "there is a password in ledger.url as well",
-        Location::Sqlite(_) => "the ledger is an SQLite file, which has no password",
+        (file @ Location::Sqlite(_), None) => return tls.map(|_| file),
     };
     reader.conflict(
         "ledger.password_file",
@@ -274,8 +293,52 @@ fn notify(reader: &mut Reader) -> Option<NotifySettings> {
     };
     let channel = reader.text("notify.channel", template);
     let kind = reader.text("notify.type", template);
+    let sse = reader.switch("notify.sse");
+    if let (Some(true), Some(channel)) = (sse, &channel)
+        && !channel.tells_user()
+    {
+        let problem = format!("a user cannot be told from a channel of {channel}");
+        let allowed = "a channel with {userId} and no other place, or notify.sse = false";
+        reader.conflict("notify.sse", "notify.channel", problem, allowed);
+    }
     let form = Form { channel: channel?, kind: kind? };
-    Some(NotifySettings { enabled: enabled?, form })
+    Some(NotifySettings { enabled: enabled?, form, sse: sse? })
+}
+
+fn admin(reader: &mut Reader, sse: bool) -> Option<admin::Options> {
+    let listen = reader.text("admin.listen", |text| {
+        text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address to listen on"))
+    });
+    let token = reader.text("admin.token_file", |text| match text {
+        "" => Ok(None),
+        path => token_in(Path::new(path)).map(Some),
+    });
+    let words = [("nothing", Open::Nothing), ("probes", Open::Probes), ("machines", Open::Machines)];
+    let open = reader.choice("admin.open", &words);
+    let options = admin::Options { listen: listen?, token: token?, open: open? };
+    if options.token.is_none() && !options.listen.ip().is_loopback() {
+        let beyond = format!("{} can be reached from other hosts", options.listen);
+        if sse {
+            let problem = format!("{beyond}, and without a token everybody could watch every user");
+            let allowed = "a token in admin.token_file, or a loopback address in admin.listen";
+            reader.conflict("notify.sse", "admin.listen", problem, allowed);
+        } else if options.open == Open::Nothing {
+            let allowed = "a token in admin.token_file, a word in admin.open, or a loopback address";
+            reader.conflict("admin.listen", "admin.open", format!("{beyond}, and nothing is open to them"), allowed);
+        }
+    }
+    Some(options)
+}
+
+fn token_in(path: &Path) -> Result<SecretString, String> {
+    let token = password_in(path)?;
+    let text = token.expose_secret();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if (16..=256).contains(&text.len()) && text.bytes().all(plain) {
+        Ok(token)
+    } else {
+        Err(format!("{}: what stands there is no such token", path.display()))
+    }
 }
 
 fn log(reader: &mut Reader) -> Option<logging::Options> {

@@ -5,75 +5,7 @@
 
 use std::time::Duration;
 
-/// One key of the configuration.
-#[derive(Debug, Clone, Copy)]
-pub struct Key {
-    /// Its full name, such as `stream.key`.
-    pub name: &'static str,
-    /// What may stand there.
-    pub kind: Kind,
-    /// The default as TOML text; `None` where it is found out at start.
-    pub default: Option<&'static str>,
-    /// What it does, for the operator: the comment of the key in `config/orderd.toml`, line by line.
-    pub doc: &'static str,
-}
-
-/// What may stand at a key.
-#[derive(Debug, Clone, Copy)]
-pub enum Kind {
-    /// A whole number in this range, its ends included.
-    Whole {
-        /// The smallest.
-        min: u64,
-        /// The largest.
-        max: u64,
-    },
-    /// A time with its unit, in this range, its ends included.
-    Time {
-        /// The shortest.
-        min: Duration,
-        /// The longest.
-        max: Duration,
-    },
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// `true` or `false`.
-    Switch,
-    /// Text of this form.
-    Text(&'static str),
-    /// Text of this form: several of `name: text`, with a `;` between them. In the file it can also be a table.
-    Lines(&'static str),
-}
-
-impl Key {
-    /// Finds a key by its full name.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        KEYS.iter().find(|key| key.name == name)
-    }
-
-    /// The table that the key stands in; `None` at the top of the file.
-    pub fn table(&self) -> Option<&'static str> {
-        self.name.split_once('.').map(|(table, _)| table)
-    }
-
-    /// The name inside of its table.
-    pub fn leaf(&self) -> &'static str {
-        self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
-    }
-
-    /// What is allowed, in words.
-    pub fn allowed(&self) -> String {
-        match self.kind {
-            Kind::Whole { min, max } => format!("a whole number from {min} to {max}"),
-            Kind::Time { min, max } => {
-                format!("a time with its unit, such as \"1m 30s\", from {} to {}", time_text(min), time_text(max))
-            }
-            Kind::Choice(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" | "),
-            Kind::Switch => "true | false".to_owned(),
-            Kind::Text(form) | Kind::Lines(form) => form.to_owned(),
-        }
-    }
-}
+pub use super::key::{Key, Kind, time_text};
 
 /// Every key there is, in the order of `config/orderd.toml`.
 pub const KEYS: &[Key] = &[
@@ -84,12 +16,14 @@ pub const KEYS: &[Key] = &[
         doc: "The name of this worker. Its consumers in the group are called <instance>-0, <instance>-1 and so on, and after\n\
               a restart they find what they had in hand by that name. Two workers that run at the same time need two names.\n\
               When it is not set, it is the name of the host.",
+        live: false,
     },
     key(
         "redis.url",
-        Kind::Text("redis://[user:password@]host[:port][/db] or unix:/path/to/socket"),
+        Kind::Text("redis://[user:password@]host[:port][/db], the same with rediss://, or unix:/path/to/socket"),
         "\"redis://127.0.0.1:6379\"",
-        "Where Redis (6.2 or newer) or Valkey is.",
+        "Where Redis (6.2 or newer) or Valkey is. With rediss:// every connection speaks TLS, and the server's certificate and\n\
+         its name are always verified.",
     ),
     key(
         "redis.password_file",
@@ -98,6 +32,19 @@ pub const KEYS: &[Key] = &[
         "A file that holds the password, so that it stands in no configuration and on no command line.\n\
          A line break at its end does not count. Empty: no file.",
     ),
+    key(
+        "redis.tls_ca_file",
+        PEM_FILE,
+        "\"\"",
+        "Whose word on the server is taken, and nobody else's. Empty: those whom the host trusts.",
+    ),
+    key(
+        "redis.tls_cert_file",
+        PEM_FILE,
+        "\"\"",
+        "The certificate to show where the server wants to see one. Empty: none is shown. A new one is read at the next start.",
+    ),
+    key("redis.tls_key_file", PEM_FILE, "\"\"", "The private key of that certificate, without a password."),
     key(
         "stream.key",
         Kind::Text("text of 1 to 512 bytes without control characters"),
@@ -144,14 +91,14 @@ pub const KEYS: &[Key] = &[
         "4",
         "How many consumers read at the same time, each with a connection of its own.",
     ),
-    key("consumers.batch", whole(1, 10_000), "256", "The most entries that one read takes."),
+    live("consumers.batch", whole(1, 10_000), "256", "The most entries that one read takes."),
     key(
         "consumers.block",
         time_ms(100, 5 * MINUTE),
         "\"5s\"",
         "How long a read waits at the server for the first entry before it asks again.",
     ),
-    key(
+    live(
         "consumers.in_flight",
         whole(1, 1_000_000),
         "4096",
@@ -185,40 +132,41 @@ pub const KEYS: &[Key] = &[
         "The most entries that are taken over in one call. More than 50 are never asked for at once, for Redis serves nobody\n\
          else meanwhile.",
     ),
-    key("trimmer.interval", time_ms(50, HOUR), "\"10s\"", "How often to look whether the stream is too long."),
-    key(
+    live("trimmer.interval", time_ms(50, HOUR), "\"10s\"", "How often to look whether the stream is too long."),
+    live(
         "trimmer.max_len",
         whole(1, 1_000_000_000_000),
         "10000",
         "So many of the newest entries are kept. Older ones are deleted once every group has acknowledged them.",
     ),
-    key(
+    live(
         "trimmer.on_blocked",
         Kind::Choice(&["keep", "trim"]),
         "\"keep\"",
         "What to do when a group still needs entries above that bound. \"keep\": the stream grows, and the log and the metrics\n\
          name the group. \"trim\": they are deleted unprocessed, and what was lost is counted.",
     ),
-    key(
+    live(
         "retry.max_failures",
         whole(1, 1_000_000),
         "8",
-        "After so many failures an event goes to the dead letters. An outage of what the handler needs is not counted.",
+        "After so many failures an event goes to the dead letters. An outage of what the handler needs is not counted, and an\n\
+         event that comes too early for its order is not given up while another worker has earlier entries in hand.",
     ),
-    key(
+    live(
         "retry.max_crashes",
         whole(3, 1_000_000),
         "3",
         "After so many workers died with it in hand, an event goes to the dead letters. At least 3: from the third try on an\n\
          event runs alone, and only then is it known which one is to blame.",
     ),
-    key(
+    live(
         "retry.delay_min",
         time_ms(1, HOUR),
         "\"500ms\"",
         "The pause after the first failure. It doubles with each further one. Meanwhile only that order waits.",
     ),
-    key(
+    live(
         "retry.delay_max",
         time_ms(1, 24 * HOUR),
         "\"5m\"",
@@ -246,7 +194,8 @@ pub const KEYS: &[Key] = &[
         ),
         "\"sqlite:orderd.db\"",
         "Where the orders and their history are kept: in an SQLite file, which workers on one host may share, or in Postgres,\n\
-         which workers on any host may share. A relative path starts at the working directory.",
+         which workers on any host may share. A relative path starts at the working directory. A Postgres address that ends in\n\
+         ?sslmode=verify-full speaks TLS, and the server's certificate and its name are verified.",
     ),
     key(
         "ledger.password_file",
@@ -255,6 +204,9 @@ pub const KEYS: &[Key] = &[
         "A file that holds the password for Postgres, so that it stands in no configuration and on no command line.\n\
          A line break at its end does not count. Empty: no file.",
     ),
+    key("ledger.tls_ca_file", PEM_FILE, "\"\"", "As redis.tls_ca_file, for Postgres."),
+    key("ledger.tls_cert_file", PEM_FILE, "\"\"", "As redis.tls_cert_file, for Postgres."),
+    key("ledger.tls_key_file", PEM_FILE, "\"\"", "As redis.tls_key_file, for Postgres."),
     key(
         "ledger.event_id_field",
         Kind::Text("the name of a field, at most 512 bytes, or \"\" for none"),
@@ -305,13 +257,35 @@ pub const KEYS: &[Key] = &[
         "What stands in the message as its type.",
     ),
     key(
+        "notify.sse",
+        Kind::Switch,
+        "false",
+        "Whether browsers can watch: GET /users/<id>/orders/events at admin.listen answers with server-sent events, and / with\n\
+         a page that shows them. They are heard from notify.channel, whoever publishes them.",
+    ),
+    key(
         "admin.listen",
         Kind::Text("an IP address and a port, such as 127.0.0.1:9464 or [::]:9464"),
         "\"127.0.0.1:9464\"",
-        "Where /livez, /readyz and /metrics answer. There is no login: open it to others on a trusted network only.\n\
-         Port 0 takes a free one.",
+        "Where /livez, /readyz, /metrics, /status and, with notify.sse, users' orders are answered. An address that other hosts can\n\
+         reach needs admin.token_file or admin.open. Port 0 takes a free one.",
     ),
     key(
+        "admin.token_file",
+        Kind::Text(
+            "the path of a readable file with 16 to 256 letters, digits or -._~ and nothing else, or \"\" for none",
+        ),
+        "\"\"",
+        "A file with the token that whoever asks has to present, as Authorization: Bearer, and for watching orders also as ?token=.",
+    ),
+    key(
+        "admin.open",
+        Kind::Choice(&["nothing", "probes", "machines"]),
+        "\"nothing\"",
+        "What is answered without a token: \"nothing\"; \"probes\": /livez and /readyz; \"machines\": these and /metrics and /status.\n\
+         Users' orders never are. On a loopback address for which there is no token, everything is answered.",
+    ),
+    live(
         "log.level",
         Kind::Text(
             "off | error | warn | info | debug | trace, and more for single parts, such as \"info,orderd::task=debug\"",
@@ -337,11 +311,7 @@ pub const KEYS: &[Key] = &[
 const MINUTE: u64 = 60 * 1000;
 const HOUR: u64 = 60 * MINUTE;
 const FIELD: Kind = Kind::Text("the name of a field, 1 to 512 bytes");
-
-/// A time as it is written in the configuration, such as `1m 30s`.
-pub fn time_text(time: Duration) -> String {
-    jiff::fmt::friendly::SpanPrinter::new().unsigned_duration_to_string(&time)
-}
+const PEM_FILE: Kind = Kind::Text("the path of a readable file in PEM form, or \"\" for none");
 
 const fn whole(min: u64, max: u64) -> Kind {
     Kind::Whole { min, max }
@@ -352,7 +322,12 @@ const fn time_ms(min: u64, max: u64) -> Kind {
 }
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind, default: Some(default), doc }
+    Key { name, kind, default: Some(default), doc, live: false }
+}
+
+/// A key whose new value a running daemon takes over.
+const fn live(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { live: true, ..key(name, kind, default, doc) }
 }
 
 #[cfg(test)]
@@ -397,7 +372,9 @@ mod tests {
         for key in KEYS {
             let (value, comment) = found.remove(key.name).unwrap_or_else(|| panic!("{} is missing", key.name));
             assert_eq!(value.as_deref(), key.default, "the default of {}", key.name);
-            assert_eq!(comment, format!("{}\nAllowed: {}", key.doc, key.allowed()), "the comment of {}", key.name);
+            let reload = if key.live { "\nA reload (SIGHUP) takes it over." } else { "" };
+            let expected = format!("{}\nAllowed: {}{reload}", key.doc, key.allowed());
+            assert_eq!(comment, expected, "the comment of {}", key.name);
         }
         assert_eq!(found.keys().collect::<Vec<_>>(), Vec::<&String>::new(), "keys that do not exist");
         toml::de::DeTable::parse(&file).unwrap();

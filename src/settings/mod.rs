@@ -4,9 +4,9 @@
 //! Never: a connection, or a mistake that is kept back because another one was found first.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::admin;
 use crate::broker::address::Address;
 use crate::broker::group::Start;
 use crate::domain::decode::FieldNames;
@@ -14,16 +14,21 @@ use crate::domain::id::{GroupName, StreamKey};
 use crate::domain::notice::Form;
 use crate::domain::order::Rules;
 use crate::ledger::location::Location;
-use crate::task::{consumer, lane, reaper, trimmer};
+use crate::task::tuning::Tuning;
+use crate::task::{consumer, lane, reaper};
 use crate::telemetry::logging;
 
 mod check;
+mod key;
 pub mod keys;
 mod mistake;
 mod read;
+mod reload;
 mod source;
+mod tls;
 
 pub use mistake::{ConfigErrors, Mistake};
+pub use reload::Changes;
 pub use source::{DEFAULT_FILE, Sources, find_file};
 
 /// The configuration, checked. Made by [`load`] only.
@@ -41,10 +46,10 @@ pub struct Settings {
     pub consumers: consumer::Options,
     /// How events are run.
     pub lanes: lane::Options,
+    /// What can be changed while the daemon runs.
+    pub tuning: Tuning,
     /// When an entry counts as left behind.
     pub reaper: reaper::Options,
-    /// How long the stream may grow.
-    pub trimmer: trimmer::Options,
     /// What an event does.
     pub handler: HandlerKind,
     /// Where the ledger is.
@@ -53,8 +58,8 @@ pub struct Settings {
     pub rules: Rules,
     /// What is told live.
     pub notify: NotifySettings,
-    /// Where the admin server listens.
-    pub admin: SocketAddr,
+    /// Where the admin server listens, and whom it lets in.
+    pub admin: admin::Options,
     /// How the daemon speaks.
     pub log: logging::Options,
     /// How long a stop may take.
@@ -80,6 +85,8 @@ pub struct NotifySettings {
     pub enabled: bool,
     /// How a notice looks.
     pub form: Form,
+    /// Whether browsers can watch.
+    pub sse: bool,
 }
 
 /// Which handler gives events their effect (`handler.kind`).

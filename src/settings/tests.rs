@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::admin::guard::Open;
 use crate::domain::order::UnknownAction;
+use crate::task::trimmer;
 
 /// A configuration file in a folder of its own, and what is set besides.
 struct Written {
@@ -58,8 +60,8 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!(settings.stream.start, Start::Beginning);
     assert_eq!(settings.event.json, None);
     assert_eq!(settings.consumers.block, Duration::from_secs(5));
-    assert_eq!(settings.lanes.retry.delay_max, Duration::from_mins(5));
-    assert_eq!(settings.trimmer.on_blocked, trimmer::OnBlocked::Keep);
+    assert_eq!(settings.tuning.retry.delay_max, Duration::from_mins(5));
+    assert_eq!(settings.tuning.trimmer.on_blocked, trimmer::OnBlocked::Keep);
     assert_eq!(settings.handler, HandlerKind::Ledger);
     assert_eq!(settings.ledger, Location::Sqlite("orderd.db".into()));
     assert_eq!(settings.instance, rustix::system::uname().nodename().to_str().unwrap());
@@ -71,8 +73,8 @@ fn the_environment_wins_over_the_file_and_the_command_line_over_both() {
         .variable("ORDERD__CONSUMERS__BATCH", "20")
         .variable("ORDERD__CONSUMERS__IN_FLIGHT", "200")
         .flag("consumers.in_flight", "300");
-    let consumers = written.settings().consumers;
-    assert_eq!((consumers.count, consumers.batch, consumers.in_flight), (1, 20, 300));
+    let settings = written.settings();
+    assert_eq!((settings.consumers.count, settings.tuning.batch, settings.tuning.in_flight), (1, 20, 300));
 }
 
 #[test]
@@ -211,6 +213,30 @@ fn what_does_not_go_together_is_refused() {
 }
 
 #[test]
+fn an_address_that_others_can_reach_has_a_token_or_says_what_is_open() {
+    let open = file("[admin]\nlisten = \"0.0.0.0:9464\"\n");
+    assert!(open.mistakes()[0].starts_with("admin.listen: 0.0.0.0:9464 can be reached from other hosts, and nothing"));
+    let probes = open.flag("admin.open", "probes");
+    assert_eq!(probes.settings().admin.open, Open::Probes);
+    let sse = probes.flag("notify.sse", "true");
+    assert!(sse.mistakes()[0].contains("without a token everybody could watch every user"), "{:?}", sse.mistakes());
+
+    let path = sse.folder.path().join("token");
+    std::fs::write(&path, "canary-of-some-length\n").unwrap();
+    let closed = sse.flag("admin.token_file", path.to_str().unwrap());
+    assert!(!format!("{:?} {}", closed.settings(), effective(&closed.settings())).contains("canary"));
+    std::fs::write(&path, "canary & more of it").unwrap();
+    let mistakes = closed.mistakes().concat();
+    assert!(mistakes.contains("no such token") && !mistakes.contains("canary"), "{mistakes}");
+}
+
+#[test]
+fn who_watches_is_told_by_the_channel() {
+    let channel = "[notify]\nsse = true\nchannel = \"shop:{userId}:{orderId}\"\n";
+    assert!(file(channel).mistakes()[0].starts_with("notify.sse: a user cannot be told from a channel of shop:"));
+}
+
+#[test]
 fn values_out_of_their_range_are_refused() {
     for text in [
         "instance = \"\"",
@@ -226,12 +252,13 @@ fn values_out_of_their_range_are_refused() {
         "admin.listen = \"localhost\"",
         "admin.listen = \"127.0.0.1\"",
         "ledger.url = \"mysql://db/orders\"",
-        "ledger.url = \"postgres://db/orders?sslmode=require\"",
+        "ledger.url = \"postgres://db/orders?sslmode=prefer\"",
         "ledger.password_file = \"/does/not/exist\"",
         "redis.url = \"http://localhost\"",
         "log.level = \"\"",
         "log.level = \"orderd=inof\"",
         "redis.password_file = \"/does/not/exist\"",
+        "redis.url = \"rediss://localhost\"\nredis.tls_ca_file = \"/does/not/exist\"",
     ] {
         assert_eq!(mistakes(text).len(), 1, "{text}");
     }
@@ -242,7 +269,7 @@ fn values_out_of_their_range_are_refused() {
 #[test]
 fn values_of_every_form_are_understood() {
     let settings = file(
-        "instance = \"web-1\"\nstream.start = \"1700000000000-5\"\nevent.json_field = \"data\"\nadmin.listen = \"[::]:0\"\n\
+        "instance = \"web-1\"\nstream.start = \"1700000000000-5\"\nevent.json_field = \"data\"\nadmin.listen = \"[::]:0\"\nadmin.open = \"machines\"\n\
          redis.url = \"unix:/run/redis.sock\"\nconsumers.block = \"1m 30s\"\nlog.level = \"warn,orderd::task=debug\"\n\
          handler.kind = \"none\"\nledger.url = \"sqlite:/var/lib/orderd/o.db\"\ntrimmer.on_blocked = \"trim\"\n",
     )
@@ -250,10 +277,10 @@ fn values_of_every_form_are_understood() {
     assert_eq!(settings.instance, "web-1");
     assert_eq!(settings.stream.start, Start::After("1700000000000-5".parse().unwrap()));
     assert_eq!(settings.event.json.as_deref(), Some("data"));
-    assert!(settings.admin.ip().is_unspecified());
+    assert!(settings.admin.listen.ip().is_unspecified());
     assert_eq!(settings.consumers.block, Duration::from_secs(90));
     assert_eq!(settings.handler, HandlerKind::None);
-    assert_eq!(settings.trimmer.on_blocked, trimmer::OnBlocked::Trim);
+    assert_eq!(settings.tuning.trimmer.on_blocked, trimmer::OnBlocked::Trim);
 }
 
 #[test]
@@ -348,7 +375,7 @@ fn no_secret_is_ever_shown() {
         "redis.password = \"canary\"",
         "ledger.url = \"mysql://app:canary@db/orders\"",
         "ledger.url = \"postgres://app:can@ary@db/canary\"",
-        "ledger.url = \"postgres://app:canary@db/orders?sslmode=require\"",
+        "ledger.url = \"postgres://app:canary@db/orders?sslmode=prefer\"",
         "ledger.url = \"postgres://app:canary@db:port/orders\"",
         "redis = \"canary\"",
     ] {

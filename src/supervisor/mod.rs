@@ -17,6 +17,7 @@ use self::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::{TaskFailed, TaskStarted};
 
+pub mod attendant;
 pub mod backoff;
 pub mod heartbeat;
 pub mod phase;

@@ -1,4 +1,4 @@
-//! What the service manager is told (`sd_notify(3)`): ready, status, stopping, and that the watchdog may go on sleeping.
+//! What the service manager is told (`sd_notify(3)`): ready, reloading, status, stopping, and that the watchdog may go on sleeping.
 //!
 //! Owns: that the watchdog is fed by the progress of the tasks, not by a timer of its own.
 //! Never: a word where no service manager listens; then all of this does nothing.
@@ -43,6 +43,19 @@ pub async fn follow(
             _ = write.tick() => tell(&[NotifyState::Status(&status())]),
         }
     }
+}
+
+/// A reload begins. Only to be said while the daemon is running, and [`reloaded`] has to follow.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "the service manager was not told of a reload"),
+    }
+}
+
+/// The reload is over.
+pub fn reloaded() {
+    tell(&[NotifyState::Ready]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::lane::job::Admission;
 use super::lane::{Arrival, Gate};
 use super::trouble::Trouble;
+use super::tuning::Tuned;
 use crate::broker::Broker;
 use crate::broker::claim::{MOST_IN_A_CALL, Pending};
 use crate::broker::delivery::{Origin, Places, Received, Window};
@@ -23,7 +24,6 @@ use crate::bug;
 use crate::crash;
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{ConsumerName, EntryId};
-use crate::domain::retry::RetryPolicy;
 use crate::supervisor::TaskError;
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::heartbeat::Heartbeat;
@@ -34,17 +34,16 @@ use crate::telemetry::event::{EntriesLost, EntriesRead, GroupCreated, Source};
 /// How long the read waits that finds out whether reading works again: who waits for the answer waits no longer than that.
 const PROBE_BLOCK: Duration = Duration::from_millis(10);
 
+/// Who waits for a place in a full window asks so often whether it waits for itself.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
 /// How the consumers of this process read (the `[consumers]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// How many there are.
     pub count: usize,
-    /// The most entries that one read takes.
-    pub batch: usize,
     /// How long a read waits for the first entry.
     pub block: Duration,
-    /// The most entries in hand at once, of all consumers of this process together.
-    pub in_flight: usize,
 }
 
 /// What all consumers of a process share.
@@ -54,8 +53,8 @@ pub struct Shared {
     pub options: Options,
     /// Which field says what.
     pub names: FieldNames,
-    /// How to look at the past of what is taken up.
-    pub retry: RetryPolicy,
+    /// How many of them at once, and how to look at the past of what is taken up.
+    pub tuning: Tuned,
     /// Where they read.
     pub broker: Arc<Broker>,
     /// The places for what they read.
@@ -190,7 +189,7 @@ impl Consumer {
         let _taking_up = self.shared.taking_up.lock().await;
         let mut lowest = EntryId::MIN;
         loop {
-            let most = self.shared.options.batch.min(MOST_IN_A_CALL);
+            let most = self.shared.batch().min(MOST_IN_A_CALL);
             let found = match self.shared.broker.own_pending(self.reader.consumer(), lowest, most).await {
                 Ok(found) => found,
                 Err(error) => return Ok(Err(error)),
@@ -203,7 +202,7 @@ impl Consumer {
                 Err(error) => return Ok(Err(error)),
             };
             while !pending.is_empty() {
-                let places = heartbeat.while_waiting(self.shared.window.take(pending.len())).await;
+                let places = heartbeat.while_waiting(self.shared.places_for_old(pending.len())).await?;
                 let how = (Origin::Read, Source::Own);
                 pending = self.shared.take_up(pending, places, self.reader.consumer(), how).await?;
             }
@@ -227,7 +226,7 @@ impl Consumer {
         let mut gate = self.shared.gate.clone();
         // The lanes are gone when this fails; the next admission says so.
         let _ = gate.wait_for(|gate| *gate == Gate::Open).await;
-        self.shared.window.take(self.shared.options.batch).await
+        self.shared.window.take(self.shared.batch()).await
     }
 
     async fn settle_gone(&self, gone: &[EntryId]) {
@@ -263,13 +262,19 @@ impl Consumer {
 }
 
 impl Shared {
+    /// The most entries that are asked for at once.
+    pub fn batch(&self) -> usize {
+        self.tuning.borrow().batch
+    }
+
     /// Brings what was received to the lanes.
     pub async fn admit(&self, received: Vec<Received>, source: Source) -> Result<(), LanesGone> {
         if received.is_empty() {
             return Ok(());
         }
         self.telemetry.emit(EntriesRead { source, count: received.len() });
-        let admission = Admission::of(received, &self.names, &self.retry);
+        let retry = self.tuning.borrow().retry;
+        let admission = Admission::of(received, &self.names, &retry);
         self.inbox.send(Arrival::Admission(admission)).await.map_err(|_| LanesGone)
     }
 
@@ -283,6 +288,20 @@ impl Shared {
         self.inbox.send(Arrival::Unknown { ids, answer }).await.map_err(|_| LanesGone)?;
         let unknown = answered.await.map_err(|_| LanesGone)?;
         Ok(pending.into_iter().filter(|pending| unknown.binary_search(&pending.entry.id).is_ok()).collect())
+    }
+
+    /// Places for what is to be taken up, at most `most`. Where the window is full of what waits for just that, it is exceeded.
+    pub async fn places_for_old(&self, most: usize) -> Result<Places, LanesGone> {
+        loop {
+            if let Ok(places) = tokio::time::timeout(ASK_EVERY, self.window.take(most)).await {
+                return Ok(places);
+            }
+            let (answer, answered) = oneshot::channel();
+            self.inbox.send(Arrival::IsStuck(answer)).await.map_err(|_| LanesGone)?;
+            if answered.await.map_err(|_| LanesGone)? {
+                return Ok(self.window.exceed(most));
+            }
+        }
     }
 
     /// Makes deliveries of `pending`, as many as there are `places`, and brings them to the lanes. Returns the rest.

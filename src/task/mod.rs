@@ -4,6 +4,7 @@
 //! Never: a clock in a rule, a detached task.
 
 pub mod consumer;
+pub mod feeder;
 pub mod lane;
 pub mod listener;
 pub mod name;
@@ -15,3 +16,4 @@ pub mod road;
 pub mod surveyor;
 pub mod trimmer;
 pub mod trouble;
+pub mod tuning;

@@ -138,6 +138,12 @@ impl Notifier {
             }
             notices.waiting.fetch_sub(batch.len(), Ordering::AcqRel);
             for chunk in batch.chunks(TOGETHER) {
+                // A stop does not wait for what does not work.
+                if self.away && shutdown.stopping().is_cancelled() {
+                    let count = chunk.len();
+                    self.telemetry.emit(NotificationsFailed { count, first: false, reason: "stopping" });
+                    continue;
+                }
                 let Err(error) = self.publish(chunk).await else { continue };
                 self.failed(chunk.len(), &error);
                 let pause = self.backoff.failed();

@@ -13,7 +13,7 @@ pub struct Nudge {
 
 #[derive(Debug)]
 struct Shared {
-    every: u64,
+    every: AtomicU64,
     count: AtomicU64,
     wake: Notify,
 }
@@ -21,12 +21,19 @@ struct Shared {
 impl Nudge {
     /// Wakes after each `every` counts.
     pub fn new(every: u64) -> Self {
-        Self { shared: Arc::new(Shared { every: every.max(1), count: AtomicU64::new(0), wake: Notify::new() }) }
+        let shared = Shared { every: AtomicU64::new(every.max(1)), count: AtomicU64::new(0), wake: Notify::new() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Wakes after each `every` counts from now on.
+    pub fn set_every(&self, every: u64) {
+        self.shared.every.store(every.max(1), Ordering::Relaxed);
     }
 
     /// Counts `count` more.
     pub fn add(&self, count: usize) {
         let Shared { every, count: counter, wake } = &*self.shared;
+        let every = every.load(Ordering::Relaxed);
         let before = counter.fetch_add(count as u64, Ordering::Relaxed);
         if (before + count as u64) / every > before / every {
             wake.notify_one();

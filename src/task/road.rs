@@ -15,6 +15,7 @@ use super::lane::{self, LaneTask};
 use super::name::{Name, NameError};
 use super::reaper::{self, Reaper};
 use super::trouble::Trouble;
+use super::tuning::Tuned;
 use crate::broker::claim::{MOST_IN_A_CALL, Pending};
 use crate::broker::delivery::{Origin, Received, Window};
 use crate::broker::error::{BrokerError, Trouble as RedisTrouble};
@@ -65,22 +66,24 @@ pub async fn run(parts: Parts) -> Result<(), TaskError> {
     let telemetry = parts.lanes.telemetry.clone();
     let shutdown = parts.shutdown.part();
     let (inbox, arrivals) = mpsc::channel(INBOX);
+    let taking_up = Arc::new(Mutex::default());
     let shared = Shared {
         options: parts.consumers,
         names: parts.names.clone(),
-        retry: parts.lanes.options.retry,
+        tuning: parts.lanes.tuning.clone(),
         broker: Arc::clone(&parts.lanes.broker),
-        window: Window::new(parts.consumers.in_flight, telemetry.clone()),
+        window: Window::new(parts.lanes.tuning.borrow().in_flight, telemetry.clone()),
         inbox,
         gate: parts.lanes.gate.subscribe(),
         turn: Arc::default(),
-        taking_up: Arc::new(Mutex::default()),
+        taking_up: Arc::clone(&taking_up),
         trouble: Arc::clone(&parts.trouble),
         telemetry: telemetry.clone(),
     };
     let mut tasks = Supervisor::new(shutdown.clone(), telemetry);
-    let lanes = LaneTask::new(parts.lanes.clone());
+    let lanes = LaneTask::new(parts.lanes.clone(), taking_up);
     tasks.spawn_once("lanes", lanes.run(arrivals, shutdown.clone(), parts.heartbeats.register("lanes", SILENCE)));
+    tasks.spawn_once("window", resize(Arc::clone(&shared.window), shared.tuning.clone(), shutdown.clone()));
     let keeper = parts.heartbeats.register("name", SILENCE);
     let sweep = Arc::new(Notify::new());
     let keeping = name.clone().keep(Arc::clone(&shared.broker), Arc::clone(&sweep), shutdown.clone(), keeper);
@@ -93,6 +96,20 @@ pub async fn run(parts: Parts) -> Result<(), TaskError> {
         tracing::debug!(%error, "the name runs out by itself");
     }
     ended
+}
+
+/// Keeps the window as large as it is to be.
+async fn resize(window: Arc<Window>, mut tuning: Tuned, shutdown: Shutdown) -> Result<(), TaskError> {
+    loop {
+        let size = tuning.borrow_and_update().in_flight;
+        window.resize(size);
+        tokio::select! {
+            () = shutdown.stopping().cancelled() => return Ok(()),
+            Ok(()) = tuning.changed() => {}
+            // Nobody is left who could change it.
+            else => return Ok(()),
+        }
+    }
 }
 
 /// Takes up what an earlier life left, and then starts consumers and reaper.
@@ -176,7 +193,7 @@ async fn resume(shared: &Shared, consumers: &[ConsumerName]) -> Result<(), TaskE
     let mut left: Vec<Left> = left.collect();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
     loop {
-        let mut places = shared.window.take(shared.options.batch).await;
+        let mut places = shared.places_for_old(shared.batch()).await?;
         let mut received: Vec<Received> = Vec::new();
         while places.count() > 0 {
             if let Err(error) = fill(shared, &mut left).await {
@@ -208,7 +225,7 @@ async fn fill(shared: &Shared, left: &mut [Left]) -> Result<(), BrokerError> {
         while left.page.is_empty()
             && let Some(lowest) = left.next
         {
-            let most = shared.options.batch.min(MOST_IN_A_CALL);
+            let most = shared.batch().min(MOST_IN_A_CALL);
             let found = shared.broker.own_pending(&left.consumer, lowest, most).await?;
             shared.tell_lost(&found.gone, "while it was pending here");
             left.next = if found.more { found.last().and_then(EntryId::next) } else { None };

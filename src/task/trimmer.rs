@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::nudge::Nudge;
+use super::tuning::Tuned;
 use crate::broker::Broker;
 use crate::broker::error::BrokerError;
 use crate::broker::trim::{TrimState, Trimmed};
@@ -45,11 +46,17 @@ impl Options {
     pub fn step(&self) -> u64 {
         (self.max_len / 10).clamp(1_000, 10_000)
     }
+
+    /// After so many settled events a step is due before its time: half a step, so that the stream is never over its bound by more than
+    /// a whole one while the trimmer is on its way.
+    pub fn nudge(&self) -> u64 {
+        self.step() / 2
+    }
 }
 
 /// The trimmer.
 pub struct Trimmer {
-    options: Options,
+    tuning: Tuned,
     broker: Arc<Broker>,
     settled: Nudge,
     telemetry: Telemetry,
@@ -58,13 +65,14 @@ pub struct Trimmer {
 
 impl Trimmer {
     /// A trimmer that is woken by `settled`, too, once enough entries are settled to be worth a step.
-    pub fn new(options: Options, broker: Arc<Broker>, settled: Nudge, telemetry: Telemetry) -> Self {
-        Self { options, broker, settled, telemetry, standstill: Standstill::default() }
+    pub fn new(tuning: Tuned, broker: Arc<Broker>, settled: Nudge, telemetry: Telemetry) -> Self {
+        Self { tuning, broker, settled, telemetry, standstill: Standstill::default() }
     }
 
     /// Trims until it is told to stop.
     pub async fn run(mut self, shutdown: Shutdown, heartbeat: Heartbeat) -> Result<(), TaskError> {
-        let mut next_look = Instant::now() + self.options.interval;
+        let mut next_look = Instant::now() + self.options().interval;
+        let mut tuning = self.tuning.clone();
         loop {
             let due = async {
                 tokio::select! {
@@ -75,11 +83,16 @@ impl Trimmer {
             tokio::select! {
                 () = shutdown.stopping().cancelled() => return Ok(()),
                 () = heartbeat.while_waiting(due) => {}
+                // A new bound holds from now on, not from the next look on.
+                Ok(()) = tuning.changed() => {
+                    self.settled.set_every(self.options().nudge());
+                    next_look = next_look.min(Instant::now() + self.options().interval);
+                }
             }
             let trimmed = self.trim(&shutdown).await;
             if Instant::now() >= next_look {
                 self.look(trimmed.as_ref().ok().and_then(Option::as_ref));
-                next_look = Instant::now() + self.options.interval;
+                next_look = Instant::now() + self.options().interval;
             }
             if let Err(error) = trimmed {
                 tracing::debug!(%error, "the stream was not trimmed");
@@ -87,13 +100,18 @@ impl Trimmer {
         }
     }
 
+    fn options(&self) -> Options {
+        self.tuning.borrow().trimmer
+    }
+
     /// Steps until the stream is within its bound, or something stands in the way. Returns how the last step ended.
     async fn trim(&self, shutdown: &Shutdown) -> Result<Option<Trimmed>, BrokerError> {
-        let Options { max_len, on_blocked, .. } = self.options;
         let mut last = None;
         while !shutdown.stopping().is_cancelled() {
+            let options = self.options();
+            let cut_blocked = options.on_blocked == OnBlocked::Trim;
             crash::point("before-trim");
-            let trimmed = self.broker.trim(max_len, self.options.step(), on_blocked == OnBlocked::Trim).await?;
+            let trimmed = self.broker.trim(options.max_len, options.step(), cut_blocked).await?;
             crash::point("after-trim");
             if trimmed.cut > 0 {
                 self.telemetry.emit(event::Trimmed { count: trimmed.cut, unacknowledged: trimmed.unacknowledged });
@@ -114,7 +132,7 @@ impl Trimmer {
         let floor = trimmed.floor.as_ref().filter(|_| trimmed.state == TrimState::Blocked);
         match (self.standstill.look(floor.map(|floor| floor.id)), floor) {
             (Some(Turn::Blocked), Some(floor)) => {
-                let over = trimmed.length.saturating_sub(self.options.max_len);
+                let over = trimmed.length.saturating_sub(self.options().max_len);
                 self.telemetry.emit(event::TrimBlocked { group: floor.held_by.as_str(), over });
             }
             (Some(Turn::Free), _) => self.telemetry.emit(event::TrimUnblocked),

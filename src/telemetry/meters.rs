@@ -58,6 +58,11 @@ pub struct Meters {
     pub(super) notifications_dropped: Counter,
     pub(super) notifications_failed: Counter,
     pub(super) notification_receivers: Counter,
+    pub(super) live_clients: Gauge,
+    pub(super) live_clients_cut: Counter,
+
+    pub(super) reloads_done: Counter,
+    pub(super) reloads_refused: Counter,
 
     entries_in_hand: Gauge,
     entries_parked: Gauge,
@@ -183,6 +188,10 @@ impl Meters {
             notifications_dropped: labelled("orderd_notifications_total", "outcome", "dropped"),
             notifications_failed: labelled("orderd_notifications_total", "outcome", "failed"),
             notification_receivers: counter("orderd_notification_receivers_total"),
+            live_clients: gauge("orderd_live_clients"),
+            live_clients_cut: counter("orderd_live_clients_cut_total"),
+            reloads_done: labelled("orderd_config_reloads_total", "outcome", "done"),
+            reloads_refused: labelled("orderd_config_reloads_total", "outcome", "refused"),
             entries_in_hand: gauge("orderd_entries_in_hand"),
             entries_parked: gauge("orderd_entries_parked"),
             window_size: gauge("orderd_window_size"),

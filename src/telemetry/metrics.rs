@@ -117,6 +117,8 @@ const REASON: Label = Label {
     ],
 };
 const NOTIFICATION: Label = Label { name: "outcome", values: &["sent", "dropped", "failed"] };
+const GAP: Label = Label { name: "reason", values: &["away", "too-slow"] };
+const RELOAD: Label = Label { name: "outcome", values: &["done", "refused"] };
 const CONNECTION: Label = Label { name: "connection", values: &["reader", "commands", "subscriber", "publisher"] };
 const TASK: Label = Label { name: "task", values: &[] };
 const VERSION: Label = Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] };
@@ -185,8 +187,14 @@ pub const METRICS: &[Metric] = &[
         "orderd_notification_receivers_total",
         "Subscribers that were given a notification, summed over all notifications.",
     ),
+    Metric::gauge("orderd_live_clients", "Browsers that watch over server-sent events."),
+    Metric::counter("orderd_live_clients_cut_total", "Browsers that were cut off because they were too slow."),
+    Metric::counter("orderd_live_gaps_total", "Times that browsers may have missed notifications, by why.")
+        .labels(&[GAP]),
     // The process itself.
     Metric::counter("orderd_task_restarts_total", "Tasks that failed and were started again, by task.").labels(&[TASK]),
+    Metric::counter("orderd_config_reloads_total", "Times that the configuration was read again, by what came of it.")
+        .labels(&[RELOAD]),
     Metric::gauge("orderd_build_info", "Always 1; the label says which version runs.").labels(&[VERSION]),
     // Levels.
     Metric::gauge("orderd_entries_in_hand", "Entries read and not settled yet."),

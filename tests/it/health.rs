@@ -31,6 +31,22 @@ fn a_daemon_that_is_ready_is_healthy_and_one_without_redis_says_why_it_is_not() 
 }
 
 #[test]
+fn where_there_is_a_token_the_health_check_presents_it() {
+    let world = World::new();
+    let file = world.path("token");
+    std::fs::write(&file, "a-token-of-some-length").unwrap();
+    let token_file = format!("admin.token_file={}", file.display());
+    // As in a container: reached from other hosts, too.
+    let daemon = world.daemon("w", &[("admin.listen", "0.0.0.0:0"), ("admin.token_file", file.to_str().unwrap())]);
+    let listen = format!("0.0.0.0:{}", daemon.admin().port());
+    assert_eq!(daemon.get("/readyz").0, 401);
+    wait_until("it is ready", || health(&listen, &["--set", &token_file]).status.success());
+    let without = health(&listen, &["--set", "admin.open=probes"]);
+    assert_eq!(without.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&without.stderr).contains("a token is needed"), "{without:?}");
+}
+
+#[test]
 fn nobody_there_is_not_healthy() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let answer = health(&free, &[]);

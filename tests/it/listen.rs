@@ -15,6 +15,7 @@ use orderd::telemetry::Telemetry;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use super::harness::postgres::Database;
 use super::harness::{DEADLINE, World, servers, wait_until};
 
 /// A running `orderd listen`. Dropped, it is killed.
@@ -144,6 +145,43 @@ fn a_skipped_version_of_an_order_is_named() {
     let (before, message) = listening.until_message();
     assert_eq!(before, [json!({ "missed": { "order": "a", "from_version": 3, "to_version": 4 } })]);
     assert_eq!(message["message"], r#"{"orderId":"a","version":5}"#);
+}
+
+#[test]
+fn what_was_skipped_is_read_from_the_ledger_where_there_is_one() {
+    let world = World::new();
+    hears_what_was_skipped(&world, &format!("sqlite:{}", world.ledger().display()));
+}
+
+#[test]
+fn what_was_skipped_is_read_from_a_ledger_on_postgres_too() {
+    let Some(database) = Database::new() else { return };
+    hears_what_was_skipped(&World::new(), &database.url());
+}
+
+fn hears_what_was_skipped(world: &World, ledger: &str) {
+    for action in ["created", "paid", "shipped"] {
+        world.add(&[("action", action), ("orderId", "a"), ("amount", "5"), ("userId", "u")]);
+    }
+    let _daemon = world.daemon("w", &[("ledger.url", ledger)]);
+    world.wait_until_drained();
+    let ledger = format!("ledger.url={ledger}");
+    let listening = Listening::start(world, &["news", "--json", "--set", &ledger]);
+    for version in [1, 3, 9] {
+        publish(world, "news", &format!(r#"{{"orderId":"a","version":{version}}}"#));
+    }
+    assert_eq!(listening.until_message().1["message"], r#"{"orderId":"a","version":1}"#);
+    let (before, late) = listening.until_message();
+    assert_eq!((before, &late["late"], &late["channel"]), (vec![], &json!(true), &json!("notifications:user:u")));
+    let late: Value = serde_json::from_str(late["message"].as_str().unwrap()).unwrap();
+    assert_eq!((&late["type"], &late["version"]), (&json!("order.paid"), &json!(2)));
+    assert_eq!(listening.until_message().1["message"], r#"{"orderId":"a","version":3}"#);
+    let (before, _) = listening.until_message();
+    assert_eq!(
+        before[0]["missed"],
+        json!({ "order": "a", "from_version": 4, "to_version": 8 }),
+        "not all of it is there"
+    );
 }
 
 #[test]

@@ -100,3 +100,20 @@ fn orders(url: &str, arguments: &[&str]) -> std::process::Output {
     command.args(["--set", &format!("ledger.url={url}"), "orders"]).args(arguments).env_remove("ORDERD_CONFIG");
     command.output().unwrap()
 }
+
+#[test]
+fn a_ledger_that_is_not_there_yet_and_one_that_is_are_both_fine_for_the_check() {
+    let Some(database) = Database::new() else { return };
+    let world = World::new();
+    let ledger = format!("ledger.url={}", database.url());
+    let said = || {
+        let output = world.orderd(&["check", "--set", &ledger]);
+        assert_eq!(output.code, 0, "{}{}", output.out, output.err);
+        output.out.lines().find(|line| line.starts_with("ok       ledger ")).map(str::to_owned).expect("a line")
+    };
+    let before = said();
+    let mut daemon = world.daemon("w", &[("ledger.url", &database.url())]);
+    daemon.wait_until_ready();
+    assert!(daemon.stop().0.success());
+    assert_ne!(said(), before, "there is one now");
+}

@@ -4,6 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+#[expect(dead_code, reason = "the other tests use the rest of it")]
+#[path = "../it/harness/certificates.rs"]
+mod certificates;
 mod checker;
 mod faults;
 #[expect(dead_code, reason = "the other tests use the rest of it")]

@@ -289,8 +289,6 @@ pub(crate) const CRASHES: &[Scenario] = &[
     },
     Scenario {
         name: "crash around a failure and a burial",
-        // Another worker may have to wait long for what an event of the same order needs.
-        settings: &["retry.max_failures=8"],
         crash_at: &["after-parking:0.1", "before-burial:0.1", "after-burial:0.1"],
         needs: &[("crashes", 5)],
         ..USUAL

@@ -29,11 +29,18 @@ const FENCES: &[Fence] = &[
         why: "only broker speaks Redis, so that replies and errors are understood in one place",
     },
     Fence {
-        crates: &["rusqlite", "tokio_postgres"],
+        crates: &["rusqlite", "tokio_postgres", "tokio_postgres_rustls"],
         words: &[],
         around: "src/",
         open: &["src/ledger/"],
         why: "only ledger speaks SQL, so that one place holds what is committed",
+    },
+    Fence {
+        crates: &["rustls", "tokio_rustls", "rustls_native_certs"],
+        words: &[],
+        around: "src/",
+        open: &["src/tls.rs"],
+        why: "who is trusted, and how, is decided in one place for every connection",
     },
     Fence {
         crates: &["metrics", "metrics_exporter_prometheus", "metrics_process"],

@@ -93,6 +93,36 @@ fn an_older_event_of_a_waiting_order_goes_first_and_at_once() {
 }
 
 #[test]
+fn an_older_event_that_comes_while_a_later_one_fails_goes_first_and_at_once() {
+    let now = Instant::now();
+    let mut lanes = Lanes::new(1);
+    lanes.admit(job("a", 5));
+    let mut run = lanes.take(1, true).unwrap();
+    lanes.admit(job("a", 3));
+    lanes.admit(job("a", 7));
+    lanes.block(run.items.remove(0), now + Duration::from_mins(1));
+    lanes.finish(&run.lanes);
+    assert_eq!((ids(&lanes.take(10, true).unwrap()), lanes.next_due()), (vec![3, 5, 7], None));
+}
+
+#[test]
+fn an_order_that_waits_can_be_told_to_go_on_and_others_go_on_waiting() {
+    let now = Instant::now();
+    let mut lanes = Lanes::new(1);
+    for (order, id) in [("a", 1), ("b", 2)] {
+        lanes.block(job(order, id), now + Duration::from_mins(1));
+        lanes.admit(job(order, id + 2));
+    }
+    let waiting: Vec<_> = lanes.waiting().map(|(first, count)| (first.id.ms, count)).collect();
+    assert!(waiting.contains(&(1, 2)) && waiting.contains(&(2, 2)), "{waiting:?}");
+    lanes.hurry(|first| first.id.ms == 2);
+    assert_eq!((lanes.queued(), lanes.blocked()), (2, 2));
+    assert_eq!(ids(&lanes.take(10, true).unwrap()), [2, 4]);
+    lanes.release(now + Duration::from_mins(1));
+    assert_eq!(lanes.next_due(), None);
+}
+
+#[test]
 fn a_suspect_runs_in_a_batch_of_its_own() {
     let mut lanes = Lanes::new(1);
     [1, 2, 3].into_iter().for_each(|id| lanes.admit(Job { alone: id == 2, ..job("a", id) }));
@@ -146,13 +176,16 @@ enum Step {
         failures: u16,
     },
     Wait,
+    /// Orders that wait go on at once.
+    Hurry,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (0..8u8, any::<u16>()).prop_map(|(kind, n)| match kind {
+    (0..9u8, any::<u16>()).prop_map(|(kind, n)| match kind {
         0..=3 => Step::Admit { order: (n % 5) as u8, alone: n % 16 == 0 },
         4 | 5 => Step::Take { most: usize::from(n % 7) + 1 },
         6 => Step::Finish { failures: n },
+        7 => Step::Hurry,
         _ => Step::Wait,
     })
 }
@@ -213,6 +246,7 @@ proptest! {
                 Step::Take { most } => model.take(most),
                 Step::Finish { failures } => model.finish(failures),
                 Step::Wait => model.wait(),
+                Step::Hurry => model.lanes.hurry(|first| first.id.ms % 2 == 0),
             }
             let held = model.running.iter().map(|run| run.items.len()).sum::<usize>() + model.lanes.queued() + model.lanes.blocked();
             let done: usize = model.done.values().map(Vec::len).sum();

@@ -11,10 +11,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-/// The address of a Postgres database and the credentials for it.
+use crate::tls::Tls;
+
+/// The address of a Postgres database, the credentials for it, and how to speak TLS with it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     config: Config,
+    tls: Option<Tls>,
 }
 
 /// The text is not the address of a Postgres database. Does not show the text: a password can stand in it.
@@ -25,10 +28,15 @@ pub enum BadAddress {
         "not a Postgres address: use postgres://[user[:password]@]host[:port]/database, with %40 for an @ in the password"
     )]
     Form,
-    /// It asks for TLS.
-    #[error("sslmode=require asks for TLS, which this orderd does not speak with Postgres")]
-    Tls,
+    /// It wants TLS, perhaps, or from anybody.
+    #[error(
+        "sslmode is verify-full (or require, which means the same here) or disable: what lies between does not keep anybody out"
+    )]
+    HalfSecure,
 }
+
+/// What an address ends in where TLS is to be spoken.
+const SECURE: &str = "sslmode=verify-full";
 
 /// How long connecting may take, where the address does not say. A server that is away has to be noticed well before a call
 /// of the handler is given up.
@@ -47,6 +55,22 @@ impl Address {
     pub fn with_password(mut self, password: &SecretString) -> Self {
         self.config.password(password.expose_secret());
         self
+    }
+
+    /// Whether it asks for TLS.
+    pub fn is_secure(&self) -> bool {
+        self.config.get_ssl_mode() == SslMode::Require
+    }
+
+    /// The same address, where TLS is spoken in this way.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// How TLS is spoken there; `None` where it is not, or where nobody has said how.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// What the client library needs to connect.
@@ -72,16 +96,13 @@ impl FromStr for Address {
         if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
             return Err(BadAddress::Form);
         }
-        let config: Config = text.parse().map_err(|_| BadAddress::Form)?;
+        let config: Config = in_the_librarys_words(text)?.parse().map_err(|_| BadAddress::Form)?;
         // With an @ in a password, what follows it would be taken for the host, and shown.
         let odd = |host: &Host| matches!(host, Host::Tcp(name) if name.is_empty() || name.contains('@'));
         if config.get_hosts().is_empty() || config.get_hosts().iter().any(odd) {
             return Err(BadAddress::Form);
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(BadAddress::Tls);
-        }
-        Ok(Self { config })
+        Ok(Self { config, tls: None })
     }
 }
 
@@ -110,10 +131,12 @@ impl fmt::Display for Address {
             }
         }
         write!(f, "/{}", encoded(self.config.get_dbname().unwrap_or_default()))?;
-        match self.config.get_options() {
-            Some(options) => write!(f, "?options={}", encoded(options)),
-            None => Ok(()),
+        let secure = self.is_secure().then(|| SECURE.to_owned());
+        let options = self.config.get_options().map(|options| format!("options={}", encoded(options)));
+        for (parameter, mark) in secure.into_iter().chain(options).zip(["?", "&"]) {
+            write!(f, "{mark}{parameter}")?;
         }
+        Ok(())
     }
 }
 
@@ -121,6 +144,21 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Address({self})")
     }
+}
+
+/// The client library does not know `verify-full`; who verifies is the TLS that it is given, and that always does.
+fn in_the_librarys_words(text: &str) -> Result<String, BadAddress> {
+    let Some((place, parameters)) = text.split_once('?') else { return Ok(text.to_owned()) };
+    let mut translated = Vec::new();
+    for parameter in parameters.split('&') {
+        translated.push(match parameter.split_once('=') {
+            Some(("sslmode", "verify-full" | "require")) => "sslmode=require",
+            Some(("sslmode", "disable")) => parameter,
+            Some(("sslmode", _)) => return Err(BadAddress::HalfSecure),
+            _ => parameter,
+        });
+    }
+    Ok(format!("{place}?{}", translated.join("&")))
 }
 
 /// The text, with everything but letters, digits and `-._~` written as `%XX`.
@@ -162,6 +200,8 @@ mod tests {
             "postgres://app@[::1]:5433/shop",
             "postgres://a%20b@%2Frun%2Fpostgresql/shop",
             "postgres://localhost/shop?options=-c%20statement_timeout%3D5s",
+            "postgres://localhost/shop?sslmode=verify-full",
+            "postgres://localhost/shop?sslmode=verify-full&options=-c%20statement_timeout%3D5s",
         ] {
             assert_eq!(address(url).to_string(), url);
         }
@@ -187,6 +227,17 @@ mod tests {
             assert_eq!(error, BadAddress::Form, "{url}");
             assert!(!error.to_string().contains("canary"));
         }
-        assert_eq!("postgres://db/shop?sslmode=require".parse::<Address>(), Err(BadAddress::Tls));
+    }
+
+    #[test]
+    fn tls_is_asked_for_or_not_and_nothing_in_between() {
+        assert!(address("postgres://db/shop?sslmode=require").is_secure());
+        assert!(address("postgres://db/shop?application_name=x&sslmode=verify-full").is_secure());
+        assert!(!address("postgres://db/shop?sslmode=disable").is_secure());
+        assert!(!address("postgres://db/shop").is_secure());
+        for mode in ["allow", "prefer", "verify-ca", ""] {
+            let url = format!("postgres://app:canary@db/shop?sslmode={mode}");
+            assert_eq!(url.parse::<Address>(), Err(BadAddress::HalfSecure), "{mode:?}");
+        }
     }
 }

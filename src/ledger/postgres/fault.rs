@@ -9,6 +9,8 @@ use std::io;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+use crate::tls;
+
 /// The index that holds what producers call their events.
 const EVENT_IDS: &str = "history_by_event_id";
 
@@ -118,7 +120,10 @@ pub(super) fn is_denied(error: &Error) -> bool {
 pub(super) fn sentence(error: &Error) -> String {
     match (error.as_db_error(), error.source()) {
         (Some(answer), _) => of_server(answer),
-        (None, Some(cause)) => format!("{error}: {cause}"),
+        (None, Some(cause)) => {
+            let tls = cause.downcast_ref().and_then(tls::sentence);
+            tls.unwrap_or_else(|| format!("{error}: {cause}"))
+        }
         (None, None) => error.to_string(),
     }
 }

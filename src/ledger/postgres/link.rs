@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, Error, NoTls};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Error, NoTls, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::Address;
 use super::error::PostgresError;
@@ -20,6 +22,9 @@ const MIGRATION: i64 = 0x6f72_6472;
 
 /// How long opening may take, with everything. A server that has stopped takes connections all the same, and says nothing.
 const OPENING: Duration = Duration::from_secs(8);
+
+/// What the protocol is called where hands are shaken.
+const PROTOCOL: &str = "postgresql";
 
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -66,7 +71,18 @@ impl Link {
     }
 
     async fn connect(at: &Address) -> Result<Self, PostgresError> {
-        let (client, connection) = at.config().connect(NoTls).await.map_err(|error| no_connection(at, &error))?;
+        match at.tls() {
+            Some(tls) => Self::connect_by(at, MakeRustlsConnect::new(tls.config_for(PROTOCOL))).await,
+            // Where TLS is asked for, this refuses to go without.
+            None => Self::connect_by(at, NoTls).await,
+        }
+    }
+
+    async fn connect_by<T>(at: &Address, tls: T) -> Result<Self, PostgresError>
+    where
+        T: MakeTlsConnect<Socket, Stream: Send + 'static>,
+    {
+        let (client, connection) = at.config().connect(tls).await.map_err(|error| no_connection(at, &error))?;
         let mut driver = JoinSet::new();
         driver.spawn(async {
             // Why it ended, every statement that waits is told as well.

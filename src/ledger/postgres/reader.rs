@@ -1,11 +1,12 @@
 //! Reading the ledger, beside the writers and without holding them up.
 //!
-//! Owns: the queries behind `orderd orders` and `orderd audit`, and the counts.
+//! Owns: the queries behind `orderd orders` and `orderd audit`, behind what browsers catch up with, and the counts.
 //! Never: a change to the database.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
@@ -22,7 +23,7 @@ use crate::domain::id::{EntryId, OrderId, StreamKey, UserId};
 use crate::domain::inbox::Digest;
 use crate::domain::order::State;
 use crate::ledger::error::LedgerError;
-use crate::ledger::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow};
+use crate::ledger::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow, UserEvent};
 use crate::ledger::sqlite::probe::Standing;
 
 /// A connection that only reads. Its calls block.
@@ -70,6 +71,16 @@ impl PostgresReader {
     /// One order with its history; `None` where there is no such order.
     pub fn order(&self, id: &OrderId) -> Result<Option<(OrderRow, Vec<HistoryRow>)>, LedgerError> {
         self.read(self.find(id))
+    }
+
+    /// The last events of the orders of `user` that were applied at `since_ms` or later, oldest first; at most the last `limit`.
+    pub fn events_of(&self, user: &UserId, since_ms: u64, limit: u32) -> Result<Vec<UserEvent>, LedgerError> {
+        self.read(self.list_events(user, since_ms, limit))
+    }
+
+    /// When the event of this entry was applied to an order of `user`, in milliseconds since the Unix epoch.
+    pub fn applied_at(&self, user: &UserId, entry: EntryId) -> Result<Option<u64>, LedgerError> {
+        self.read(self.find_time(user, entry))
     }
 
     /// How much there is.
@@ -124,6 +135,28 @@ impl PostgresReader {
             FROM orderd.order_events WHERE order_id = $1 ORDER BY seq";
         let history = self.link.client.query(sql, &[&id.as_str()]).await?;
         Ok(Some((order_row(&order)?, history.iter().map(history_row).collect::<Result<_, _>>()?)))
+    }
+
+    async fn list_events(&self, user: &UserId, since_ms: u64, limit: u32) -> Result<Vec<UserEvent>, Unread> {
+        let sql = "SELECT h.seq, s.stream, orderd.unsigned(h.ms) || '-' || orderd.unsigned(h.sub), h.action,
+                h.amount::text, h.state, h.version, h.applied_at, o.order_id
+            FROM orderd.orders AS o JOIN orderd.history AS h ON h.number = o.number
+            JOIN orderd.sources AS s ON s.source = h.source
+            WHERE o.user_id = $1 AND o.updated_at >= $2 AND h.applied_at >= $2 ORDER BY h.seq DESC LIMIT $3";
+        let (since, limit) = (moment(since_ms), i64::from(limit));
+        let found = self.link.client.query(sql, &[&user.as_str(), &since, &limit]).await?;
+        let event =
+            |row: &Row| Ok(UserEvent { row: history_row(row)?, order: OrderId::from(row::text(row, 8, "order_id")?) });
+        Ok(found.iter().rev().map(event).collect::<Result<_, Odd>>()?)
+    }
+
+    async fn find_time(&self, user: &UserId, entry: EntryId) -> Result<Option<u64>, Unread> {
+        let sql = "SELECT h.applied_at FROM orderd.orders AS o JOIN orderd.history AS h ON h.number = o.number
+            WHERE o.user_id = $1 AND h.ms = $2 AND h.sub = $3 ORDER BY h.seq DESC LIMIT 1";
+        let (ms, sub) = (stored(entry.ms), stored(entry.seq));
+        let found = self.link.client.query_opt(sql, &[&user.as_str(), &ms, &sub]).await?;
+        let time = found.map(|found| row::time(&found, 0, "applied_at")).transpose()?;
+        Ok(time.map(|time| u64::try_from(time.as_millisecond()).unwrap_or_default()))
     }
 
     async fn look_up(&self, source: &Source, events: &[Identity]) -> Result<Vec<bool>, Unread> {
@@ -224,4 +257,10 @@ fn history_row(found: &Row) -> Result<HistoryRow, Odd> {
         version: row::whole(found, 6, "version")?,
         applied_at: row::time(found, 7, "applied_at")?,
     })
+}
+
+/// A time as Postgres takes it; one that no calendar has is the end of the last year of four digits.
+fn moment(ms: u64) -> SystemTime {
+    const LAST: u64 = 253_402_300_799_999;
+    UNIX_EPOCH + Duration::from_millis(ms.min(LAST))
 }

@@ -1,6 +1,6 @@
 //! Reading the ledger, beside the writers and without holding them up.
 //!
-//! Owns: the queries behind `orderd orders` and `orderd audit`, and the counts.
+//! Owns: the queries behind `orderd orders` and `orderd audit`, behind what browsers catch up with, and the counts.
 //! Never: a change to the file.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::domain::id::{EntryId, EventId, OrderId, StreamKey, UserId};
 use crate::domain::inbox::Digest;
 use crate::domain::order::State;
 use crate::ledger::error::LedgerError;
-use crate::ledger::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow};
+use crate::ledger::report::{Counts, HistoryRow, Identity, OrderFilter, OrderRow, UserEvent};
 
 /// A connection that only reads.
 #[derive(Debug)]
@@ -38,6 +38,20 @@ impl SqliteReader {
     /// One order with its history; `None` where there is no such order.
     pub fn order(&self, id: &OrderId) -> Result<Option<(OrderRow, Vec<HistoryRow>)>, LedgerError> {
         self.find(id).map_err(|error| self.failed(&error))
+    }
+
+    /// The last events of the orders of `user` that were applied at `since_ms` or later, oldest first; at most the last `limit`.
+    pub fn events_of(&self, user: &UserId, since_ms: u64, limit: u32) -> Result<Vec<UserEvent>, LedgerError> {
+        self.list_events(user, since_ms, limit).map_err(|error| self.failed(&error))
+    }
+
+    /// When the event of this entry was applied to an order of `user`, in milliseconds since the Unix epoch.
+    pub fn applied_at(&self, user: &UserId, entry: EntryId) -> Result<Option<u64>, LedgerError> {
+        let sql = "SELECT h.applied_at FROM orders AS o JOIN history AS h ON h.number = o.number
+            WHERE o.user_id = ?1 AND h.ms = ?2 AND h.sub = ?3 ORDER BY h.seq DESC LIMIT 1";
+        let key = (user.as_str(), stored(entry.ms), stored(entry.seq));
+        let found = self.conn.query_row(sql, key, |found| row::whole(found, 0)).optional();
+        found.map_err(|error| self.failed(&error))
     }
 
     /// How much there is.
@@ -98,6 +112,21 @@ impl SqliteReader {
     fn history_of(&self, stream: &StreamKey) -> rusqlite::Result<Vec<EntryId>> {
         let sql = "SELECT entry_id FROM order_events WHERE stream = ?1 ORDER BY seq";
         self.conn.prepare(sql)?.query_map([stream.as_str()], |found| row::parsed(found, 0))?.collect()
+    }
+
+    fn list_events(&self, user: &UserId, since_ms: u64, limit: u32) -> rusqlite::Result<Vec<UserEvent>> {
+        let sql = "SELECT h.seq, s.stream, printf('%llu-%llu', h.ms, h.sub), h.action, h.amount, h.state, h.version,
+                h.applied_at, o.order_id
+            FROM orders AS o JOIN history AS h ON h.number = o.number JOIN sources AS s ON s.source = h.source
+            WHERE o.user_id = ?1 AND o.updated_at >= ?2 AND h.applied_at >= ?2 ORDER BY h.seq DESC LIMIT ?3";
+        let event = |found: &Row<'_>| {
+            Ok(UserEvent { row: history_row(found)?, order: OrderId::from(found.get::<_, String>(8)?) })
+        };
+        let since = i64::try_from(since_ms).unwrap_or(i64::MAX);
+        let asked = (user.as_str(), since, limit);
+        let mut events = self.conn.prepare(sql)?.query_map(asked, event)?.collect::<Result<Vec<_>, _>>()?;
+        events.reverse();
+        Ok(events)
     }
 
     fn look_up(&self, source: &Source, events: &[Identity]) -> rusqlite::Result<Vec<bool>> {

@@ -36,6 +36,19 @@ pub struct Life {
     pub alone: bool,
     /// Whether it is suspected of killing workers.
     pub deadly: bool,
+    /// Whether it has come too early.
+    pub turn: Turn,
+}
+
+/// Whether an event has come too early, and what is known of those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It waits for no other event.
+    Own,
+    /// It came too early, and earlier entries may be in other hands.
+    Early,
+    /// It came too early, and no earlier entry is in other hands any more.
+    First,
 }
 
 /// An entry that is to become a dead letter.
@@ -92,7 +105,7 @@ impl Admission {
         };
         let failures = record.as_ref().map_or(0, |record| record.failures);
         let deadly = taken_up == TakeUp::RunAlone;
-        let life = Life { failures, recorded: record.is_some(), alone: deadly, deadly };
+        let life = Life { failures, recorded: record.is_some(), alone: deadly, deadly, turn: Turn::Own };
         let decoded = match withheld {
             None => decode(entry, names),
             Some(size) => Err(Undecodable { entry, error: DecodeError::entry_too_large(size) }),

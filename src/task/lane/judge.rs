@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::job::{Job, epoch_ms};
+use super::job::{Job, Turn, epoch_ms};
 use super::{Gate, LaneTask, Outage, Step};
 use crate::broker::error::BrokerError;
 use crate::broker::hold::Held;
@@ -70,9 +70,11 @@ impl LaneTask {
     }
 
     fn failed(&mut self, mut job: Job, failure: &Failure) {
-        let verdict = self.parts.options.retry.judge(failure, job.life.failures, fastrand::f64());
+        let first_in_line = job.life.turn == Turn::First;
+        let jitter = fastrand::f64();
+        let verdict = self.parts.tuning.borrow().retry.judge(failure, job.life.failures, first_in_line, jitter);
         let (entry, class, message) = (job.id(), failure.class(), failure.message());
-        let next = if let Verdict::Retry(pause) = verdict { Some(pause) } else { None };
+        let next = if let Verdict::Retry(pause) | Verdict::Hold(pause) = verdict { Some(pause) } else { None };
         self.parts.telemetry.emit(EventFailed { entry, class, message, next });
         match verdict {
             Verdict::Wait => self.lanes.put_back(job),
@@ -80,10 +82,19 @@ impl LaneTask {
                 job.life.failures = job.life.failures.saturating_add(1);
                 self.letters.waiting.push_back(job.into_letter(reason, message.to_owned()));
             }
-            Verdict::Retry(pause) => {
-                job.life.failures = job.life.failures.saturating_add(1);
+            Verdict::Retry(pause) | Verdict::Hold(pause) => {
+                if let Verdict::Retry(_) = verdict {
+                    job.life.failures = job.life.failures.saturating_add(1);
+                }
                 job.life.recorded = true;
-                let due_ms = epoch_ms(SystemTime::now() + pause);
+                job.life.turn = match job.life.turn {
+                    Turn::First if failure.is_early() => Turn::First,
+                    _ if failure.is_early() => Turn::Early,
+                    _ => Turn::Own,
+                };
+                self.watch.any_early |= failure.is_early();
+                // Whoever takes over what came too early has what it waits for, too, or may find it done: it is due at once.
+                let due_ms = epoch_ms(SystemTime::now() + if failure.is_early() { Duration::ZERO } else { pause });
                 let record = RetryRecord { failures: job.life.failures, due_ms, error: message.to_owned() };
                 self.start_park(&job, record);
                 self.lanes.block(job, Instant::now() + pause);

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use self::call::{CallEnd, Running, Suspect};
+use self::early::Looked;
 use self::job::{Admission, Job, Letter};
 use self::settle::{AckBatch, Settling};
 use crate::broker::Broker;
@@ -24,7 +25,6 @@ use crate::domain::batch::Source;
 use crate::domain::id::EntryId;
 use crate::domain::lanes::{Item as _, Lanes, Run};
 use crate::domain::notice::Notice;
-use crate::domain::retry::RetryPolicy;
 use crate::handler::{Handler, Limits};
 use crate::supervisor::TaskError;
 use crate::supervisor::backoff::Backoff;
@@ -32,26 +32,26 @@ use crate::supervisor::heartbeat::Heartbeat;
 use crate::supervisor::shutdown::Shutdown;
 use crate::task::notifier::Outbox;
 use crate::task::nudge::Nudge;
+use crate::task::tuning::Tuned;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::Levels;
 use crate::witness::Witness;
 
 mod call;
+mod early;
 pub mod job;
 mod judge;
 mod lease;
 mod settle;
 mod stop;
 
-/// How events are run (the `[lanes]`, `[retry]`, `[dead]` and `[handler]` tables of the configuration).
+/// How events are run (the `[lanes]`, `[dead]` and `[handler]` tables of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// How many lanes there are: at most so many orders are handled at the same time.
     pub count: usize,
     /// After this time a call of the handler is given up.
     pub timeout: Duration,
-    /// What follows from a failure.
-    pub retry: RetryPolicy,
     /// So many dead letters are kept.
     pub max_letters: u64,
 }
@@ -71,6 +71,8 @@ pub enum Arrival {
         /// Those that are not in hand.
         answer: oneshot::Sender<Vec<EntryId>>,
     },
+    /// Does so much of what is in hand wait for entries that are not that these need room in any case?
+    IsStuck(oneshot::Sender<bool>),
 }
 
 /// What the lanes work with.
@@ -80,8 +82,8 @@ pub struct Parts {
     pub options: Options,
     /// How often leases are renewed.
     pub renew_every: Duration,
-    /// The size of the window, for the metrics.
-    pub window: usize,
+    /// What follows from a failure, and the size of the window, for the metrics.
+    pub tuning: Tuned,
     /// What gives events their effect.
     pub handler: Arc<dyn Handler>,
     /// Where entries are settled.
@@ -129,6 +131,7 @@ pub struct LaneTask {
     no_begin_before: Instant,
     renewed: Instant,
     renewing: bool,
+    watch: early::Watch,
     looked_around: Instant,
 }
 
@@ -157,6 +160,8 @@ enum Step {
     Parked(EntryId, Result<bool, BrokerError>),
     /// Leases were renewed, or not.
     Renewed(usize, Result<Vec<EntryId>, BrokerError>),
+    /// It was looked how far the others are.
+    Looked(Looked),
 }
 
 struct Begun {
@@ -165,8 +170,8 @@ struct Begun {
 }
 
 impl LaneTask {
-    /// Lanes without anything in hand.
-    pub fn new(parts: Parts) -> Self {
+    /// Lanes without anything in hand. Whoever takes entries up holds `taking_up` meanwhile.
+    pub fn new(parts: Parts, taking_up: Arc<Mutex<()>>) -> Self {
         let keys = parts.broker.keys();
         let source = Arc::new(Source { stream: keys.stream.clone(), group: keys.group.clone() });
         let now = Instant::now();
@@ -189,6 +194,7 @@ impl LaneTask {
             no_begin_before: now,
             renewed: now,
             renewing: false,
+            watch: early::Watch::new(taking_up, now),
             looked_around: now,
             parts,
         }
@@ -213,7 +219,10 @@ impl LaneTask {
             tokio::select! {
                 biased;
                 () = shutdown.abandoning().cancelled() => break,
-                Some(step) = self.steps.next(), if !self.steps.is_empty() => self.take_step(step),
+                Some(step) = self.steps.next(), if !self.steps.is_empty() => match step {
+                    Step::Looked(looked) => self.looked(looked, &mut inbox),
+                    step => self.take_step(step),
+                },
                 arrival = inbox.recv(), if open => match arrival {
                     Some(arrival) => self.arrived(arrival),
                     None => open = false,
@@ -236,6 +245,7 @@ impl LaneTask {
         self.start_ack(now);
         self.start_burial(now);
         self.start_renewal(now);
+        self.start_look(now);
         if now.duration_since(self.looked_around) >= TICK {
             self.looked_around = now;
             self.tell_levels();
@@ -256,6 +266,7 @@ impl LaneTask {
                 // Who asked may be gone; then nobody wants to know.
                 let _ = answer.send(ids);
             }
+            Arrival::IsStuck(answer) => drop(answer.send(self.is_stuck())),
         }
     }
 
@@ -269,6 +280,7 @@ impl LaneTask {
             Step::NotBuried(number, letter, error) => self.not_buried(number, letter, &error),
             Step::Parked(id, result) => self.parked(id, result),
             Step::Renewed(count, result) => self.renewed(count, result),
+            Step::Looked(_) => {}
         }
     }
 
@@ -281,6 +293,7 @@ impl LaneTask {
             self.acks.wake_at(),
             self.letters.wake_at(),
             (!self.renewing).then_some(renewal),
+            self.look_at(),
             (self.lanes.queued() > 0 && self.no_begin_before > now).then_some(self.no_begin_before),
         ];
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
@@ -308,6 +321,6 @@ impl LaneTask {
         let in_flight: usize = self.in_flight.values().map(Vec::len).sum();
         let parked = self.lanes.blocked();
         let in_hand = self.lanes.queued() + parked + running + settling + in_flight;
-        self.parts.telemetry.emit(Levels { in_hand, parked, window: self.parts.window });
+        self.parts.telemetry.emit(Levels { in_hand, parked, window: self.parts.tuning.borrow().in_flight });
     }
 }

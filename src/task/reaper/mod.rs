@@ -2,7 +2,7 @@
 //!
 //! Owns: the cursor of the sweep, kept from call to call: a sweep that starts at the front each time never gets past a front of live
 //! entries.
-//! Never: more than the window has room for; an entry that is in hand here.
+//! Never: more than the window has room for, unless what fills it waits for just that; an entry that is in hand here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl Reaper {
         loop {
             // The window is asked first: what is claimed has to have a place.
             let taking_up = self.shared.taking_up.lock().await;
-            let Some(places) = self.room(shutdown, self.options.batch.min(MOST_IN_A_CALL)).await else {
+            let Some(places) = self.room(shutdown, self.options.batch.min(MOST_IN_A_CALL)).await? else {
                 return Ok(Ok(()));
             };
             let most = places.count();
@@ -141,7 +141,7 @@ impl Reaper {
         };
         for held in left {
             let _taking_up = self.shared.taking_up.lock().await;
-            let Some(places) = self.room(shutdown, 1).await else { return Ok(Ok(())) };
+            let Some(places) = self.room(shutdown, 1).await? else { return Ok(Ok(())) };
             match self.shared.broker.seize(&self.consumer, &held).await {
                 Ok(found) => self.take_up(found, places).await?,
                 Err(error) => return Ok(Err(error)),
@@ -174,10 +174,10 @@ impl Reaper {
     }
 
     /// Places for what is about to be claimed, once there are any; `None` when the daemon is stopping.
-    async fn room(&self, shutdown: &Shutdown, most: usize) -> Option<Places> {
+    async fn room(&self, shutdown: &Shutdown, most: usize) -> Result<Option<Places>, LanesGone> {
         tokio::select! {
-            () = shutdown.stopping().cancelled() => None,
-            places = self.shared.window.take(most) => Some(places),
+            () = shutdown.stopping().cancelled() => Ok(None),
+            places = self.shared.places_for_old(most) => places.map(Some),
         }
     }
 

@@ -21,8 +21,14 @@ pub use failure::{
     DeadLettered, DeadLettersCut, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut,
 };
 pub use ledger::GenerationBegan;
-pub use live::{NotificationsDropped, NotificationsFailed, NotificationsSent, NotifierBack};
-pub use process::{Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, Stopped, TaskFailed, TaskStarted};
+pub use live::{
+    LiveAway, LiveClientCut, LiveClients, LiveGap, NotificationsDropped, NotificationsFailed, NotificationsSent,
+    NotifierBack,
+};
+pub use process::{
+    Backlog, BacklogUnknown, InstanceName, Levels, PhaseChanged, ReloadRefused, Reloaded, Stopped, TaskFailed,
+    TaskStarted,
+};
 pub use recovery::{ConsumersRemoved, EntriesLost, EntriesReclaimed, HandedBack, LeaseLost, LeasesRenewed};
 pub use road::{AckMissed, BatchHandled, DeliveryDropped, EntriesRead, EventsSettled, Source};
 pub use server::{GroupCreated, ReadingBlocked, ReadingResumed, Reconnected, RedisAway, RedisBack, RedisConnected};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use super::millis;
 use crate::telemetry::Happening;
@@ -52,6 +52,22 @@ pub struct PhaseChanged {
 pub struct Stopped {
     /// From the signal until now.
     pub took: Duration,
+}
+
+/// The configuration was read again, and what could be taken over was.
+#[derive(Debug, Clone, Copy)]
+pub struct Reloaded<'a> {
+    /// The keys that were taken over.
+    pub taken_over: &'a [&'a str],
+    /// The keys that are different, too, and take effect at the next start.
+    pub waiting: &'a [&'a str],
+}
+
+/// The configuration was to be read again, and is wrong: all stays as it was.
+#[derive(Debug, Clone, Copy)]
+pub struct ReloadRefused<'a> {
+    /// Everything that is wrong with it.
+    pub mistakes: &'a str,
 }
 
 /// What is in hand.
@@ -130,6 +146,27 @@ impl Happening for PhaseChanged {
 impl Happening for Stopped {
     fn tell(self, _: &Meters) {
         info!(took = ?millis(self.took), "stopped");
+    }
+}
+
+impl Happening for Reloaded<'_> {
+    fn tell(self, meters: &Meters) {
+        meters.reloads_done.increment(1);
+        let Self { taken_over, waiting } = self;
+        match taken_over {
+            [] => info!("the configuration was read again; nothing is different that can be taken over"),
+            keys => info!(keys = keys.join(" "), "the configuration was read again; these keys were taken over"),
+        }
+        if !waiting.is_empty() {
+            warn!(keys = waiting.join(" "), "these keys are different, too, and take effect at the next start");
+        }
+    }
+}
+
+impl Happening for ReloadRefused<'_> {
+    fn tell(self, meters: &Meters) {
+        meters.reloads_refused.increment(1);
+        error!(mistakes = self.mistakes, "the configuration was not taken over; all stays as it was");
     }
 }
 

@@ -34,7 +34,7 @@ impl Daemon {
         for (key, value) in settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        command.envs(environment.iter().copied()).env_remove("ORDERD_CONFIG");
+        command.env_remove("ORDERD_CONFIG").envs(environment.iter().copied());
         let output = File::create(&log).expect("a log file");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
         Self { child: command.spawn().expect("orderd starts"), log }

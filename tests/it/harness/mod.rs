@@ -17,6 +17,7 @@ use orderd::handler::Handler;
 use orderd::telemetry::Telemetry;
 use tempfile::TempDir;
 
+pub(crate) mod certificates;
 pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod embedded;
@@ -57,7 +58,11 @@ impl World {
     }
 
     pub(crate) fn with(options: Options) -> Self {
-        let server = PrivateServer::start(options).expect("a redis-server starts");
+        Self::on(PrivateServer::start(options).expect("a redis-server starts"))
+    }
+
+    /// On a server that runs already.
+    pub(crate) fn on(server: PrivateServer) -> Self {
         Self { server, folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
@@ -78,6 +83,11 @@ impl World {
     /// A daemon named `instance`, with these settings over the defaults of the tests.
     pub(crate) fn daemon(&self, instance: &str, settings: &[(&str, &str)]) -> Daemon {
         Daemon::start(self, instance, settings, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn daemon_in(&self, instance: &str, settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Daemon {
+        Daemon::start(self, instance, settings, environment)
     }
 
     /// The same, which dies at a crash point.

@@ -3,9 +3,9 @@
 //! Owns: the process, as a user that is not root, and its end; databases on it, and queries to them.
 //! Never: a server that runs already.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use super::certificates::{Authority, Identity};
 use super::wait_for;
 
 /// The one that the tests of a process share for as long as one of them needs it.
@@ -51,6 +52,15 @@ impl Postgres {
 
     /// A server that a test may do anything to.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_speaking(None)
+    }
+
+    /// The same, which speaks TLS as well, with this certificate. The role `shown` has to show one of the authority's.
+    pub(crate) fn start_secure(identity: &Identity, authority: &Authority) -> Option<Self> {
+        Self::start_speaking(Some((identity, authority)))
+    }
+
+    fn start_speaking(tls: Option<(&Identity, &Authority)>) -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(
                 std::env::var_os("CI").is_none(),
@@ -69,8 +79,18 @@ impl Postgres {
         let made = init.output().expect("initdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         // Members of `locked` need a password; all others are let in.
+        let shown = "hostssl all shown 127.0.0.1/32 trust clientcert=verify-ca\nhost all shown 127.0.0.1/32 reject\n";
         let rules = "host all +locked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
+        let rules = tls.map_or_else(|| rules.to_owned(), |_| format!("{shown}{rules}"));
         std::fs::write(folder.path().join("data/pg_hba.conf"), rules).expect("the rules of the server");
+        if let Some((identity, authority)) = tls {
+            let files = [(&identity.certificate, "cert"), (&identity.key, "key"), (&authority.file(), "ca")];
+            for (from, name) in files {
+                own(from, &folder.path().join(name), user);
+            }
+            let on = "ssl = on\nssl_cert_file = '../cert'\nssl_key_file = '../key'\nssl_ca_file = '../ca'\n";
+            std::fs::write(folder.path().join("data/postgresql.auto.conf"), on).expect("the settings of the server");
+        }
         let port = free_port();
         let child = Mutex::new(run(&programs, user, folder.path(), port));
         let server = Self { programs, user, port, child, folder };
@@ -242,6 +262,15 @@ fn command(program: &Path, user: Option<(u32, u32)>, folder: &Path) -> Command {
         command.uid(uid).gid(gid);
     }
     command
+}
+
+/// A copy that is the server's alone: it takes no key that others could read.
+fn own(from: &Path, to: &Path, user: Option<(u32, u32)>) {
+    std::fs::copy(from, to).expect("a copy");
+    std::fs::set_permissions(to, Permissions::from_mode(0o600)).expect("chmod");
+    if let Some((uid, gid)) = user {
+        chown(to, Some(uid), Some(gid)).expect("chown");
+    }
 }
 
 /// The user of the package, or the one that owns nothing.
