@@ -6,7 +6,7 @@
 #                              sets a server's clock back, the programs of a Postgres server, and chromium, which looks at the
 #                              page (on Debian; elsewhere the test says what it looked for)
 #   scripts/setup.sh --system  for the tests of the whole system (make system-test), which run as root: systemd-nspawn to boot a machine
-#                              in, mmdebstrap to make one, and a Docker engine
+#                              in, mmdebstrap to make one, a Docker engine, and Prometheus
 #
 # On Debian and Ubuntu it installs by apt-get, as root or through sudo. Elsewhere, and for Rust, it says what to install.
 set -euo pipefail
@@ -32,6 +32,7 @@ main() {
         has systemd-nspawn || { missing+=("systemd-nspawn"); packages+=(systemd-container); }
         has mmdebstrap || { missing+=("mmdebstrap"); packages+=(mmdebstrap); }
         has dockerd || { missing+=("a Docker engine"); packages+=(docker.io); }
+        has promtool || { missing+=("Prometheus, with promtool"); packages+=(prometheus); }
     fi
 
     if [ $((${#packages[@]} + ${#wanted[@]})) -gt 0 ]; then

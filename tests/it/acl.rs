@@ -1,7 +1,10 @@
 //! The least privilege: a worker and a producer with the rules of docs/redis-acl.md, through a whole life.
 
+use std::path::Path;
+
 use orderd::broker::keys::Keys;
 use orderd::broker::rights;
+use orderd::cli::sandbox::Options;
 
 use super::harness::{GROUP, STREAM, World, number, servers, wait_until};
 
@@ -119,5 +122,46 @@ fn neither_user_can_do_what_it_is_not_there_for() {
         let mut connection = client.get_connection().expect("a login");
         let refused = redis::cmd(command).arg(arguments).exec(&mut connection).expect_err(command);
         assert_eq!(refused.code(), Some("NOPERM"), "{command} {arguments:?}");
+    }
+}
+
+/// A server that has loaded one of the files in `deploy/redis`, with passwords set as docs/operations.md says. Its default user is left
+/// on, for the test itself.
+fn with_file(options: Options, file: &str, folder: &Path) -> World {
+    let delivered = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/redis").join(file);
+    let text = std::fs::read_to_string(delivered).expect("the file");
+    let secret = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    let text = text.replace("user default off", "user default on nopass ~* &* +@all");
+    let text = text.replace("user orderd-worker on", &format!("user orderd-worker on #{secret}"));
+    let text = text.replace("user orders-producer on", &format!("user orders-producer on #{secret}"));
+    let users = folder.join("users.acl");
+    std::fs::write(&users, text).expect("a file");
+    World::with(Options { args: vec!["--aclfile".into(), users.into_os_string()], ..options })
+}
+
+#[test]
+fn the_delivered_files_are_loaded_by_the_servers_they_are_for_and_refuse_nothing_that_is_needed() {
+    for (name, options) in servers::all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = match name {
+            "redis-6.2" => "users-6.2.acl",
+            "redis in PATH" => "users-7.0.acl",
+            _ => "users-7.2.acl",
+        };
+        let world = with_file(options, file, folder.path());
+        let url = |user: &str| format!("{}?user={user}&pass=secret", world.server.url());
+        let added = world.orderd(&["add", "--count", "50", "--seed", "1", "--redis", &url("orders-producer")]);
+        assert_eq!(added.code, 0, "{name}: {}", added.err);
+        world.add(&[("nonsense", "1")]);
+        let mut daemon = world.daemon("w", &[("redis.url", &url("orderd-worker"))]);
+        world.wait_until_drained();
+        assert_eq!(world.dead_letters().len(), 1, "{name}");
+        assert!(daemon.stop().0.success(), "{name}");
+        // A Redis in PATH that is newer than the file asks for the one thing that 7.0 does not know.
+        let refused: Vec<String> = refused(&world).iter().map(|entry| format!("{entry:?}")).collect();
+        assert!(
+            refused.iter().all(|entry| entry.contains("setinfo") && file == "users-7.0.acl"),
+            "{name}: {refused:?}"
+        );
     }
 }

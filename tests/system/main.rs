@@ -6,4 +6,5 @@
 #![cfg(test)]
 
 mod harness;
+mod prometheus;
 mod unit;

@@ -166,6 +166,13 @@ impl Database {
         self.server.url(&self.name)
     }
 
+    /// A copy of it as it stands, while nobody is connected.
+    pub(crate) fn copy(&self) -> Self {
+        let name = format!("t{:016x}", fastrand::u64(..));
+        execute(&self.server.url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE {}", self.name));
+        Self { server: Arc::clone(&self.server), name }
+    }
+
     /// Runs statements.
     pub(crate) fn execute(&self, sql: &str) {
         execute(&self.url(), sql);
