@@ -1,8 +1,13 @@
 //! What a worker leaves behind when it dies.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::harness::{Daemon, World, field, wait_until};
+use futures_util::FutureExt as _;
+use orderd::domain::outcome::Outcome;
+
+use super::harness::{Daemon, World, field, scripted, wait_until};
 
 /// Nothing counts as left behind while a test runs: only the name can bring an entry back.
 const NEVER: [(&str, &str); 2] = [("reaper.claim_after", "60s"), ("reaper.interval", "50ms")];
@@ -78,6 +83,13 @@ fn two_workers_with_one_stream_and_one_ledger_share_the_work() {
     assert_eq!(world.applied(), 4_000);
     let settled = daemons.each_ref().map(|daemon| daemon.metric("orderd_events_settled_total").unwrap());
     assert!(settled.iter().all(|settled| *settled > 0.0), "{settled:?}");
+    for daemon in &daemons {
+        assert_eq!(
+            daemon.log_lines("what the handler depends on is away"),
+            Vec::<String>::new(),
+            "they wait for each other"
+        );
+    }
     assert_eq!(world.dead_letters().len(), 0);
 }
 
@@ -89,7 +101,7 @@ fn an_event_that_kills_its_worker_becomes_a_dead_letter_and_its_neighbours_do_no
     }
     let mut deaths = 0;
     wait_until("the worker survives", || {
-        let mut daemon = world.doomed_daemon("w", &NEVER, "handle=150");
+        let mut daemon = world.doomed_daemon("w", &[NEVER[0], NEVER[1], ("retry.max_crashes", "3")], "handle=150");
         wait_until("it is done or dead", || !daemon.is_running() || world.is_drained());
         deaths += u32::from(!daemon.is_running());
         let suspects = world.pending_entries().iter().filter(|entry| entry.deliveries > 1).count();
@@ -103,4 +115,39 @@ fn an_event_that_kills_its_worker_becomes_a_dead_letter_and_its_neighbours_do_no
     assert_eq!(buried, ["150"]);
     assert_eq!((field(&letters[0], "_reason"), field(&letters[0], "_crashes")), ("max-crashes", "3"));
     assert_eq!(world.applied(), 299);
+}
+
+#[test]
+fn nothing_runs_beside_an_event_that_may_kill_the_worker() {
+    let world = World::new();
+    let suspect = world.left_by_dead_worker("suspect", 2);
+    let (running, others) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (release, released) = tokio::sync::watch::channel(false);
+    let (is_running, others_run) = (Arc::clone(&running), Arc::clone(&others));
+    let handler = scripted(64, 4, move |work| {
+        let (is_running, others_run, mut released) =
+            (Arc::clone(&is_running), Arc::clone(&others_run), released.clone());
+        async move {
+            if work.event.order.as_str() == "suspect" {
+                is_running.store(true, Ordering::SeqCst);
+                released.wait_for(|released| *released).await.unwrap();
+            } else {
+                others_run.fetch_add(1, Ordering::SeqCst);
+            }
+            Outcome::Applied
+        }
+        .boxed()
+    });
+    let worker = world.embedded("w", &SOON, handler);
+    wait_until("the suspect runs", || running.load(Ordering::SeqCst));
+    world.add_many(20, 20);
+    wait_until("the others are in hand", || {
+        world.pending() == 21 && worker.metric("orderd_entries_read_total") >= 20.0
+    });
+    assert_eq!(others.load(Ordering::SeqCst), 0);
+    assert!(world.pending_entries().iter().any(|entry| entry.id == suspect && entry.deliveries == 3));
+    release.send(true).unwrap();
+    world.wait_until_drained();
+    assert_eq!((others.load(Ordering::SeqCst), world.dead_letters().len()), (20, 0));
+    worker.stop().unwrap();
 }
