@@ -92,8 +92,8 @@ fn the_page_shows_an_orders_progress_as_it_happens_and_what_was_missed() {
     let daemon = world.daemon("w", &[("notify.enabled", "true"), ("notify.sse", "true")]);
     daemon.wait_until_ready();
     let mut chromium = Chromium::open(&format!("http://{}/#u", daemon.admin()));
-    let word = "document.getElementById('word').textContent";
-    wait_until("the page watches", || chromium.evaluate(word) == "Watching u. Nothing has happened yet.");
+    let said = "document.getElementById('word').textContent";
+    wait_until("the page watches", || chromium.evaluate(said) == "Watching u. Nothing has happened yet.");
     let add = |action: &str| world.add(&[("action", action), ("orderId", "<b>7"), ("amount", "9.50"), ("userId", "u")]);
     let row = "[...document.querySelectorAll('#orders > li')].map(card => [card.querySelector('b').textContent, \
         card.dataset.state, card.querySelectorAll('.done').length, card.dataset.version].join(' ')).join('; ')";
@@ -116,5 +116,5 @@ fn the_page_shows_an_orders_progress_as_it_happens_and_what_was_missed() {
     // Who comes later sees what was before.
     chromium.evaluate("location.reload()");
     wait_until("it is all there again", || chromium.evaluate(row) == "<b>7 refunded 3 4");
-    assert_eq!(chromium.evaluate(word), "Watching u.");
+    assert_eq!(chromium.evaluate(said), "Watching u.");
 }
