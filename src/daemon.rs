@@ -11,28 +11,31 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use self::status::status;
 use crate::admin::live::Live;
-use crate::admin::{self, AdminError, AdminServer, AdminState};
+use crate::admin::{self, AdminServer, AdminState};
 use crate::broker::Broker;
 use crate::broker::connect::Connector;
-use crate::broker::error::{BrokerError, Trouble as RedisTrouble};
+use crate::broker::error::Trouble as RedisTrouble;
 use crate::broker::keys::Keys;
 use crate::domain::told::Told;
 use crate::handler::Handler;
 use crate::handler::log::LogHandler;
 use crate::handler::none::NoneHandler;
 use crate::handler::record::RecordHandler;
-use crate::ledger;
-use crate::ledger::error::LedgerError;
 use crate::ledger::location::Location;
 use crate::ledger::postgres::PostgresLedger;
 use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{self, Ledger};
 use crate::settings::{HandlerKind, Settings};
+use crate::supervisor::backoff::Backoff;
 use crate::supervisor::heartbeat::Heartbeats;
 use crate::supervisor::phase::{Phase, Phases, Readiness};
 use crate::supervisor::shutdown::Shutdown;
 use crate::supervisor::systemd;
 use crate::supervisor::{GaveUp, Supervisor, TaskError};
+use crate::task::bookkeeper::Bookkeeper;
+use crate::task::gap::{self, CannotLook};
 use crate::task::lane::{self, Gate};
 use crate::task::notifier::{Notifier, Outbox};
 use crate::task::nudge::Nudge;
@@ -42,12 +45,21 @@ use crate::task::trouble::Trouble;
 use crate::task::tuning::Tuning;
 use crate::task::{feeder, road, surveyor};
 use crate::telemetry::Telemetry;
-use crate::telemetry::event::Stopped;
+use crate::telemetry::event::{GapAccepted, Stopped};
 
+mod error;
+mod status;
+
+pub use error::{BuildError, RunError};
+
+/// The task that ends when the handler can never work again.
+pub const HANDLER: &str = "handler";
 /// A chore that shows no sign of life for so long is stuck.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long handing back may take after the grace is over.
 const AFTER_GRACE: Duration = Duration::from_secs(5);
+/// How long leaving the last mark may take.
+const LAST_MARK: Duration = Duration::from_secs(1);
 
 /// The most browsers that watch at the same time.
 const BROWSERS: usize = 1000;
@@ -58,6 +70,8 @@ const BROWSER_HEARTBEAT: Duration = Duration::from_secs(15);
 pub struct Daemon {
     settings: Settings,
     handler: Arc<dyn Handler>,
+    /// Where the handler is the one that comes with orderd.
+    ledger: Option<Arc<dyn Ledger>>,
     broker: Arc<Broker>,
     telemetry: Telemetry,
     heartbeats: Arc<Heartbeats>,
@@ -69,31 +83,7 @@ pub struct Daemon {
     /// Where what is told live goes on to the browsers, if any can watch.
     watchers: Option<mpsc::Sender<Told>>,
     admin: AdminServer,
-}
-
-/// A daemon could not be put together.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The ledger cannot be used.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The admin server cannot listen.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// The address of Redis cannot be used.
-    #[error(transparent)]
-    Redis(#[from] BrokerError),
-}
-
-/// A daemon ended before it was told to.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A task kept failing.
-    #[error(transparent)]
-    GaveUp(#[from] GaveUp),
-    /// Redis does not let us in, and waiting does not help.
-    #[error(transparent)]
-    Denied(BrokerError),
+    accept_gap: bool,
 }
 
 impl Daemon {
@@ -105,17 +95,26 @@ impl Daemon {
                 let ledger = SqliteLedger::open(path, parts)?;
                 // Only who is told of an order wants to know where it stands.
                 let ledger = if settings.notify.enabled { ledger.telling_effects() } else { ledger };
-                Arc::new(RecordHandler::new(Arc::new(ledger)))
+                return Self::with_ledger(settings, telemetry, Arc::new(ledger));
             }
             (HandlerKind::Ledger, Location::Postgres(address)) => {
                 let parts = ledger::Parts { rules: settings.rules.clone(), telemetry: telemetry.clone() };
                 let ledger = PostgresLedger::open(address, parts, settings.lanes.timeout)?;
-                Arc::new(RecordHandler::new(Arc::new(ledger)))
+                let ledger = if settings.notify.enabled { ledger.telling_effects() } else { ledger };
+                return Self::with_ledger(settings, telemetry, Arc::new(ledger));
             }
             (HandlerKind::Log, _) => Arc::new(LogHandler),
             (HandlerKind::None, _) => Arc::new(NoneHandler),
         };
         Self::with_handler(settings, telemetry, handler)
+    }
+
+    /// The same with a `ledger` that was opened before, in place of the one in `settings`.
+    pub fn with_ledger(settings: Settings, telemetry: Telemetry, ledger: Arc<dyn Ledger>) -> Result<Self, BuildError> {
+        let handler = Arc::new(RecordHandler::new(Arc::clone(&ledger)));
+        let mut daemon = Self::with_handler(settings, telemetry, handler)?;
+        daemon.ledger = Some(ledger);
+        Ok(daemon)
     }
 
     /// The same with a handler of one's own, in place of the one in `settings`.
@@ -139,6 +138,7 @@ impl Daemon {
         };
         Ok(Self {
             handler,
+            ledger: None,
             broker: Arc::new(Broker::new(Arc::new(connector), keys)),
             heartbeats,
             phases,
@@ -149,8 +149,16 @@ impl Daemon {
             watchers,
             admin: admin::start(settings.admin.clone(), state)?,
             telemetry,
+            accept_gap: false,
             settings,
         })
+    }
+
+    /// Goes on if the ledger lacks events that were acknowledged. Without this, [`Daemon::run`] refuses.
+    #[must_use]
+    pub fn accepting_gap(mut self, accept: bool) -> Self {
+        self.accept_gap = accept;
+        self
     }
 
     /// Where the admin server listens.
@@ -186,21 +194,51 @@ impl Daemon {
         let status = status(self.telemetry.clone(), settled.clone(), self.readiness.subscribe());
         let heartbeats = Arc::clone(&self.heartbeats);
         tokio::select! {
-            ended = self.live(&shutdown, settled) => ended.map_err(RunError::from),
+            ended = self.live(&shutdown, settled) => ended,
             never = systemd::follow(self.phases.follow(), heartbeats, status) => match never {},
             never = sources.follow(self.readiness.clone()) => match never {},
         }
     }
 
-    async fn live(&self, shutdown: &Shutdown, settled: Nudge) -> Result<(), GaveUp> {
+    async fn live(&self, shutdown: &Shutdown, settled: Nudge) -> Result<(), RunError> {
+        if let Some(ledger) = &self.ledger {
+            tokio::select! {
+                () = shutdown.stopping().cancelled() => return Ok(()),
+                looked = self.look_for_gap(&**ledger) => looked?,
+            }
+        }
         let tasks = self.start(shutdown, settled).run();
         tokio::pin!(tasks);
         let ended = tokio::select! {
             ended = &mut tasks => ended,
             () = shutdown.stopping().cancelled() => self.drain(tasks, shutdown).await,
         };
+        if let (Some(ledger), Ok(())) = (&self.ledger, &ended) {
+            // The last mark is the one that counts when the ledger is exchanged while nobody works. It is no reason to be late.
+            let _ = tokio::time::timeout(LAST_MARK, gap::leave_mark(&self.broker, &**ledger)).await;
+        }
         self.phases.enter(Phase::Stopped);
-        ended
+        Ok(ended?)
+    }
+
+    /// Compares the ledger with what it was when it was last seen here, however long Redis is away.
+    async fn look_for_gap(&self, ledger: &dyn Ledger) -> Result<(), RunError> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        loop {
+            match gap::look(&self.broker, ledger).await {
+                Ok(None) => break,
+                Ok(Some(missing)) if self.accept_gap => {
+                    self.telemetry.emit(GapAccepted { missing: &missing.to_string() });
+                    break;
+                }
+                Ok(Some(missing)) => return Err(RunError::Gap(Box::new(missing))),
+                Err(CannotLook::Redis(error)) => self.trouble.is(&error),
+                Err(CannotLook::Ledger(error)) => drop(self.gate.send_replace(Gate::Closed(error.to_string()))),
+            }
+            tokio::time::sleep(backoff.failed()).await;
+        }
+        self.gate.send_replace(Gate::Open);
+        Ok(())
     }
 
     /// Waits for the tasks to finish what is in hand, as long as the grace allows.
@@ -230,7 +268,7 @@ impl Daemon {
         tasks.spawn("road", move || road::run(road.clone()));
 
         let (handler, stop) = (Arc::clone(&self.handler), shutdown.clone());
-        tasks.spawn_once("handler", async move {
+        tasks.spawn_once(HANDLER, async move {
             tokio::select! {
                 () = stop.stopping().cancelled() => Ok(()),
                 reason = handler.broken() => Err(TaskError::new(reason)),
@@ -251,7 +289,20 @@ impl Daemon {
             let (broker, telemetry) = parts.clone();
             surveyor::run(broker, telemetry, stop.clone(), heartbeats.register("surveyor", SILENCE))
         });
+        if let Some(ledger) = &self.ledger {
+            self.start_bookkeeper(&mut tasks, ledger, shutdown);
+        }
         tasks
+    }
+
+    fn start_bookkeeper(&self, tasks: &mut Supervisor, ledger: &Arc<dyn Ledger>, shutdown: &Shutdown) {
+        let (options, heartbeats, stop) = (self.settings.bookkeeper, Arc::clone(&self.heartbeats), shutdown.clone());
+        let parts = (Arc::clone(&self.broker), Arc::clone(ledger), self.telemetry.clone());
+        tasks.spawn("bookkeeper", move || {
+            let (broker, ledger, telemetry) = parts.clone();
+            let bookkeeper = Bookkeeper::new(options, broker, ledger, telemetry);
+            bookkeeper.run(stop.clone(), heartbeats.register("bookkeeper", SILENCE))
+        });
     }
 
     /// Starts the notifier, if there is to be one. It ends when the lanes have, and with them every copy of the outbox.
@@ -335,28 +386,4 @@ fn live(settings: &Settings) -> Option<(mpsc::Sender<Told>, Live)> {
         heartbeat: BROWSER_HEARTBEAT,
     };
     Some((watchers, live))
-}
-
-/// A line for people: events settled a second since the last line, what is left to do, and what is in the way.
-fn status(telemetry: Telemetry, settled: Nudge, readiness: watch::Receiver<Readiness>) -> impl FnMut() -> String {
-    let mut last = (Instant::now(), settled.total());
-    move || {
-        let now = (Instant::now(), settled.total());
-        let seconds = now.0.duration_since(last.0).as_secs().max(1);
-        let rate = (now.1 - last.1) / seconds;
-        last = now;
-        let latest = telemetry.latest();
-        let backlog = latest.backlog.map_or_else(
-            || "backlog unknown".to_owned(),
-            |backlog| match backlog.lag {
-                Some(lag) => format!("{lag} undelivered, {} pending", backlog.pending),
-                None => format!("undelivered unknown, {} pending", backlog.pending),
-            },
-        );
-        let reasons = readiness.borrow().reasons.clone();
-        let in_the_way: Vec<String> = reasons.into_iter().filter(|reason| reason != latest.phase).collect();
-        let in_the_way =
-            if in_the_way.is_empty() { String::new() } else { format!("; not ready: {}", in_the_way.join(", ")) };
-        format!("{}: {rate} events/s, {backlog}{in_the_way}", latest.phase)
-    }
 }

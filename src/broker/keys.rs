@@ -51,6 +51,11 @@ impl Keys {
     pub fn watermark(&self) -> String {
         format!("{}:watermark:{}", self.tagged, self.group)
     }
+
+    /// How far the ledger of this group has come: `{orders:events}:ledger:<group>`.
+    pub fn ledger(&self) -> String {
+        format!("{}:ledger:{}", self.tagged, self.group)
+    }
 }
 
 /// Whether the key has a hash tag of its own: something between its first `{` and the next `}` (Redis Cluster specification, "Hash tags").

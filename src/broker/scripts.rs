@@ -26,6 +26,8 @@ pub(super) struct Scripts {
     pub(super) count: Script,
     /// Cuts what no group needs.
     pub(super) trim: Script,
+    /// Says what could be delivered.
+    pub(super) reach: Script,
     /// Removes a consumer that has nothing pending.
     pub(super) remove: Script,
     /// Renews or gives up the lock on a name.
@@ -46,6 +48,7 @@ impl Scripts {
             park: Script::new(include_str!("script/park.lua")),
             count: Script::new(include_str!("script/count.lua")),
             trim: Script::new(include_str!("script/trim.lua")),
+            reach: Script::new(include_str!("script/reach.lua")),
             remove: Script::new(include_str!("script/remove.lua")),
             lock: Script::new(include_str!("script/lock.lua")),
             replay: Script::new(include_str!("script/replay.lua")),

@@ -14,10 +14,14 @@ pub enum Exit {
     Failure = 1,
     /// The command line was wrong.
     Usage = 2,
+    /// The ledger lacks events that were acknowledged.
+    Gap = 65,
     /// Redis or the ledger cannot be used.
     Unavailable = 69,
     /// A task of the daemon kept failing.
     Software = 70,
+    /// The handler can never work again in this process: the disk under the ledger failed, say.
+    Broken = 74,
     /// Redis or the ledger does not allow what is needed.
     NoPermission = 77,
     /// The configuration was wrong.
@@ -26,12 +30,14 @@ pub enum Exit {
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Success,
         Self::Failure,
         Self::Usage,
+        Self::Gap,
         Self::Unavailable,
         Self::Software,
+        Self::Broken,
         Self::NoPermission,
         Self::Config,
     ];
@@ -47,8 +53,10 @@ impl Exit {
             Self::Success => "done",
             Self::Failure => "failed in a way that no other code names",
             Self::Usage => "the command line is wrong",
+            Self::Gap => "the ledger lacks events that were acknowledged (run --accept-gap goes on)",
             Self::Unavailable => "Redis or the ledger cannot be used",
             Self::Software => "a task of the daemon kept failing",
+            Self::Broken => "the handler cannot go on: the ledger's disk failed, or its file is gone",
             Self::NoPermission => "Redis or the ledger does not allow what is needed",
             Self::Config => "the configuration is wrong",
         }

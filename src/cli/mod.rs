@@ -76,7 +76,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Process the events of the stream, until SIGTERM or SIGINT
-    Run,
+    Run(run::Args),
     /// Add events to the stream
     Add(add::Args),
     /// List the orders in the ledger, or show one with its history
@@ -134,7 +134,7 @@ pub fn main() -> ExitCode {
         return Exit::Usage.into();
     }
     let done = match &cli.command {
-        Command::Run => run::run(&cli),
+        Command::Run(args) => run::run(&cli, args),
         Command::Add(args) => add::run(&cli, args),
         Command::Orders(args) => orders::run(&cli, args),
         Command::Health(health) => health::run(&cli, health),

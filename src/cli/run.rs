@@ -18,11 +18,19 @@ use signal_hook_tokio::Signals;
 use super::Cli;
 use super::exit::Exit;
 use super::reload::Reload;
-use crate::daemon::{BuildError, Daemon, RunError};
+use crate::daemon::{BuildError, Daemon, HANDLER, RunError};
 use crate::settings::Settings;
 use crate::supervisor::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 use crate::telemetry::logging::{self, LogHandle};
+
+/// How `orderd run` is to run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Go on although the ledger lacks events that were acknowledged: it is an older copy, or another one
+    #[arg(long)]
+    accept_gap: bool,
+}
 
 /// The signals that ask for a stop. From its making on, they do not end the process by themselves.
 pub(super) struct StopSignals(Signals);
@@ -43,7 +51,7 @@ impl StopSignals {
 }
 
 /// Runs the daemon until it is told to stop.
-pub(super) fn run(cli: &Cli) -> anyhow::Result<Exit> {
+pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     // Before anything else: a signal that comes while the daemon is still being put together is a stop in good order, too.
     let asked = end_at_second_signal()?;
     // The same goes for a reload, which would end the process otherwise.
@@ -52,7 +60,7 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let settings = cli.settings()?;
     let log = logging::init(&settings.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(cli, settings, log, Early { asked: &asked, changed: &changed }))
+    runtime.block_on(serve(cli, args, settings, log, Early { asked: &asked, changed: &changed }))
 }
 
 /// What was asked for before anybody listened.
@@ -63,7 +71,7 @@ struct Early<'f> {
     changed: &'f AtomicBool,
 }
 
-async fn serve(cli: &Cli, settings: Settings, log: LogHandle, early: Early<'_>) -> anyhow::Result<Exit> {
+async fn serve(cli: &Cli, args: &Args, settings: Settings, log: LogHandle, early: Early<'_>) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::new();
     let signals = StopSignals::new()?;
     let hangups = Signals::new([SIGHUP])?;
@@ -72,7 +80,7 @@ async fn serve(cli: &Cli, settings: Settings, log: LogHandle, early: Early<'_>) 
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), redis = %settings.redis, stream = %settings.stream.key, group = %settings.stream.group, "orderd starts");
     let telemetry = Telemetry::new()?;
-    let daemon = Daemon::build(settings.clone(), telemetry.clone())?;
+    let daemon = Daemon::build(settings.clone(), telemetry.clone())?.accepting_gap(args.accept_gap);
     tracing::info!(address = %daemon.admin_addr(), "the admin server listens");
     let reload = Reload { cli, settings, log, tuning: daemon.tuning(), phase: daemon.phase(), telemetry };
     let stop = shutdown.clone();
@@ -134,7 +142,9 @@ pub(super) fn exit_for(error: &anyhow::Error) -> Option<Exit> {
         None => {}
     }
     error.downcast_ref::<RunError>().map(|error| match error {
+        RunError::GaveUp(gave_up) if gave_up.task == HANDLER => Exit::Broken,
         RunError::GaveUp(_) => Exit::Software,
         RunError::Denied(_) => Exit::NoPermission,
+        RunError::Gap(_) => Exit::Gap,
     })
 }

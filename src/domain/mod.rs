@@ -11,10 +11,11 @@ pub mod id;
 pub mod inbox;
 mod json;
 pub mod lanes;
-
+pub mod mark;
 pub mod notice;
 pub mod order;
 pub mod outcome;
+pub mod prune;
 pub mod replay;
 pub mod retry;
 pub mod template;

@@ -6,7 +6,9 @@
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
+use jiff::fmt::friendly::SpanParser;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::read::Reader;
@@ -25,7 +27,7 @@ use crate::domain::retry::RetryPolicy;
 use crate::domain::template::Template;
 use crate::ledger::location::Location;
 use crate::task::tuning::Tuning;
-use crate::task::{consumer, lane, reaper, trimmer};
+use crate::task::{bookkeeper, consumer, lane, reaper, trimmer};
 use crate::telemetry::logging::{self, Format};
 
 const MAX_NAME_BYTES: usize = 512;
@@ -52,6 +54,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
     let ledger = ledger(reader);
     let event = with_event_id(reader, event);
     let rules = rules(reader);
+    let bookkeeper = bookkeeper(reader);
     let notify = notify(reader);
     let admin = admin(reader, notify.as_ref().is_some_and(|notify| notify.sse));
     let log = log(reader);
@@ -70,6 +73,7 @@ pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
         ledger: ledger?,
         rules: rules?,
         notify: notify?,
+        bookkeeper: bookkeeper?,
         admin: admin?,
         log: log?,
         grace: grace?,
@@ -185,6 +189,19 @@ fn with_event_id(reader: &mut Reader, names: Option<FieldNames>) -> Option<Field
         }
     }
     Some(FieldNames { event_id: field, ..names? })
+}
+
+fn bookkeeper(reader: &mut Reader) -> Option<bookkeeper::Options> {
+    let keep_inbox = reader.time("ledger.keep_inbox");
+    let keep_history = reader.text("ledger.keep_history", |text| match text {
+        "forever" => Ok(None),
+        text => match SpanParser::new().parse_unsigned_duration(text) {
+            Ok(time) if time >= Duration::from_mins(1) => Ok(Some(time)),
+            Ok(_) => Err(format!("{text:?} is out of range")),
+            Err(_) => Err(format!("{text:?} is not a time")),
+        },
+    });
+    Some(bookkeeper::Options { keep_inbox: keep_inbox?, keep_history: keep_history? })
 }
 
 fn rules(reader: &mut Reader) -> Option<Rules> {

@@ -238,6 +238,21 @@ pub const KEYS: &[Key] = &[
          nothing else.",
     ),
     key(
+        "ledger.keep_inbox",
+        time_ms(MINUTE, 10 * 365 * 24 * HOUR),
+        "\"168h\"",
+        "How long an entry is remembered after it can be delivered no more: it is below the first entry of the stream, and no\n\
+         group and no dead letter holds it. Longer than the oldest backup of Redis that is ever restored: what such a backup\n\
+         brings back is recognised only as long as it is remembered.",
+    ),
+    key(
+        "ledger.keep_history",
+        Kind::Text("\"forever\" | a time with its unit, such as \"8760h\", from 1m"),
+        "\"forever\"",
+        "How long the history of orders is kept. \"forever\", or a time: then what is older is deleted, and the ids of\n\
+         ledger.event_id_field with it. The orders themselves stay.",
+    ),
+    key(
         "notify.enabled",
         Kind::Switch,
         "false",

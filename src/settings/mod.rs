@@ -15,7 +15,7 @@ use crate::domain::notice::Form;
 use crate::domain::order::Rules;
 use crate::ledger::location::Location;
 use crate::task::tuning::Tuning;
-use crate::task::{consumer, lane, reaper};
+use crate::task::{bookkeeper, consumer, lane, reaper};
 use crate::telemetry::logging;
 
 mod check;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub rules: Rules,
     /// What is told live.
     pub notify: NotifySettings,
+    /// How long it remembers.
+    pub bookkeeper: bookkeeper::Options,
     /// Where the admin server listens, and whom it lets in.
     pub admin: admin::Options,
     /// How the daemon speaks.

@@ -3,8 +3,10 @@
 //! Owns: who waits for what. The roles decide nothing themselves: rules are in `domain`, Redis is in `broker`.
 //! Never: a clock in a rule, a detached task.
 
+pub mod bookkeeper;
 pub mod consumer;
 pub mod feeder;
+pub mod gap;
 pub mod lane;
 pub mod listener;
 pub mod name;

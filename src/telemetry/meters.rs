@@ -53,6 +53,8 @@ pub struct Meters {
     pub(super) redis_outages: Counter,
     pub(super) group_recreated: Counter,
     pub(super) generations: Counter,
+    pub(super) pruned_inbox: Counter,
+    pub(super) pruned_history: Counter,
 
     pub(super) notifications_sent: Counter,
     pub(super) notifications_dropped: Counter,
@@ -188,6 +190,8 @@ impl Meters {
             notifications_dropped: labelled("orderd_notifications_total", "outcome", "dropped"),
             notifications_failed: labelled("orderd_notifications_total", "outcome", "failed"),
             notification_receivers: counter("orderd_notification_receivers_total"),
+            pruned_inbox: labelled("orderd_ledger_pruned_total", "table", "inbox"),
+            pruned_history: labelled("orderd_ledger_pruned_total", "table", "history"),
             live_clients: gauge("orderd_live_clients"),
             live_clients_cut: counter("orderd_live_clients_cut_total"),
             reloads_done: labelled("orderd_config_reloads_total", "outcome", "done"),

@@ -120,6 +120,7 @@ const NOTIFICATION: Label = Label { name: "outcome", values: &["sent", "dropped"
 const GAP: Label = Label { name: "reason", values: &["away", "too-slow"] };
 const RELOAD: Label = Label { name: "outcome", values: &["done", "refused"] };
 const CONNECTION: Label = Label { name: "connection", values: &["reader", "commands", "subscriber", "publisher"] };
+const TABLE: Label = Label { name: "table", values: &["inbox", "history"] };
 const TASK: Label = Label { name: "task", values: &[] };
 const VERSION: Label = Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] };
 
@@ -180,6 +181,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter("orderd_group_recreated_total", "Times that the consumer group had been lost and was made anew."),
     // The ledger.
     Metric::counter("orderd_generations_total", "Times that the stream began to give out its ids again."),
+    Metric::counter("orderd_ledger_pruned_total", "Rows that the ledger forgot, by table.").labels(&[TABLE]),
     // Live notifications.
     Metric::counter("orderd_notifications_total", "Notifications of settled events, by what came of them.")
         .labels(&[NOTIFICATION]),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::event::{
     AckMissed, Backlog, BacklogUnknown, BatchHandled, ConsumersRemoved, DeadLettered, DeadLettersCut, DeliveryDropped,
     EntriesLost, EntriesRead, EntriesReclaimed, EventFailed, EventsSettled, GenerationBegan, GroupCreated, HandedBack,
-    HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut, LeaseLost, LeasesRenewed, Levels, NotificationsDropped,
-    NotificationsFailed, NotificationsSent, PhaseChanged, Reconnected, RedisAway, RedisBack, RedisConnected, Source,
-    TaskFailed, TaskStarted, TrimBlocked, TrimUnblocked, Trimmed,
+    HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut, LeaseLost, LeasesRenewed, LedgerPruned, Levels,
+    NotificationsDropped, NotificationsFailed, NotificationsSent, PhaseChanged, Reconnected, RedisAway, RedisBack,
+    RedisConnected, Source, TaskFailed, TaskStarted, TrimBlocked, TrimUnblocked, Trimmed,
 };
 use super::metrics::{Kind, METRICS, Metric, Unit};
 use super::{Happening, Telemetry};
@@ -157,6 +157,9 @@ fn recovery_and_trimming_are_counted() {
     );
     let began = GenerationBegan { stream: "s", entry: ENTRY, generation: 1, highest: Some(ENTRY) };
     assert_eq!(after(began, "orderd_generations_total"), "1");
+    let pruned = LedgerPruned { inbox: 5, history: 2 };
+    assert_eq!(after(pruned, "orderd_ledger_pruned_total{table=\"inbox\"}"), "5");
+    assert_eq!(after(pruned, "orderd_ledger_pruned_total{table=\"history\"}"), "2");
     assert_eq!(after(GroupCreated { at: "0-0".to_owned(), lost: true }, "orderd_group_recreated_total"), "1");
     assert_eq!(after(GroupCreated { at: "0-0".to_owned(), lost: false }, "orderd_group_recreated_total"), "0");
     let failed = TaskFailed { task: "reaper", error: "gone", restarts: 1, again_in: SECOND };

@@ -7,14 +7,17 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use orderd::domain::batch::{Batch, Context, Source, Work};
 use orderd::domain::entry::Entry;
 use orderd::domain::event::{Action, OrderEvent};
 use orderd::domain::id::EntryId;
+use orderd::domain::mark::Mark;
 use orderd::domain::order::{Rules, State, UnknownAction};
 use orderd::domain::outcome::{FailureClass, Outcome};
+use orderd::ledger::chore::Prune;
 use orderd::ledger::error::LedgerError;
 use orderd::ledger::location::Location;
 use orderd::ledger::reader::LedgerReader;
@@ -25,6 +28,8 @@ use orderd::ledger::{Ledger, Parts};
 use orderd::telemetry::Telemetry;
 use rusqlite::Connection;
 use tempfile::TempDir;
+
+use super::harness::wait_until;
 
 mod postgres;
 
@@ -39,6 +44,8 @@ trait Store: Sync {
     fn open(&self) -> impl Ledger {
         self.open_with(parts())
     }
+    /// One that says where the orders stand.
+    fn open_telling(&self) -> impl Ledger;
     fn reader(&self) -> LedgerReader;
     fn contents(&self) -> Contents {
         Contents::of(&self.reader())
@@ -128,6 +135,25 @@ fn work_with(ms: u64, order: &str, action: &str, note: &str) -> Work {
     let fields = [("orderId", order), ("action", action), ("note", note)];
     work.event.entry.fields = fields.map(|(name, value)| (name.into(), value.into())).to_vec();
     work
+}
+
+/// Prunes until nothing more is to be forgotten; what was forgotten in the inbox and in the history.
+fn prune(
+    ledger: &impl Ledger,
+    below: Option<EntryId>,
+    keep_inbox: Duration,
+    keep_history: Option<Duration>,
+) -> [usize; 2] {
+    let source = source("orders:events", "order-processors");
+    let mut forgotten = [0, 0];
+    loop {
+        let request = Prune { source: Arc::clone(&source), below, keep_inbox, keep_history };
+        let pruned = block_on(ledger.prune(request)).unwrap();
+        forgotten = [forgotten[0] + pruned.inbox, forgotten[1] + pruned.history];
+        if !pruned.more {
+            return forgotten;
+        }
+    }
 }
 
 /// How many generations were told to have begun.
@@ -263,6 +289,136 @@ mod contract {
         assert_eq!(letters(&apply(&ledger, [early.clone(), original, early])), "ADD");
         assert_eq!(generations(&parts.telemetry), 1);
         store.contents().assert_consistent();
+    }
+
+    pub(super) fn entries_below_the_bound_are_forgotten_and_no_others<S: Store>() {
+        const NOW: Duration = Duration::ZERO;
+        let store = S::new();
+        let ledger = store.open();
+        let events: Vec<Work> = (0..2500).map(|n| work(n, &format!("o-{n}"), "created")).collect();
+        let elsewhere = work_from(&source("other:events", "g"), EntryId::new(1, 0), "o-else", "created");
+        assert_eq!(letters(&apply(&ledger, [events.clone(), vec![elsewhere.clone()]].concat())), "A".repeat(2501));
+        assert_eq!(prune(&ledger, None, NOW, None), [0, 0], "nobody knows a bound");
+        assert_eq!(prune(&ledger, Some(EntryId::new(2200, 5)), NOW, None), [2200, 0]);
+        assert_eq!(store.contents().counts.inbox, 301);
+        assert_eq!(letters(&apply(&ledger, events[2200..].to_vec())), "D".repeat(300));
+        assert_eq!(letters(&apply(&ledger, [elsewhere])), "D", "the bound is that of one stream");
+        assert_eq!(store.contents().counts.events, 2501, "the history is kept");
+        // An id that is forgotten is free: a stream that begins again may use it.
+        assert_eq!(letters(&apply(&ledger, [work(7, "o-new", "created")])), "A");
+    }
+
+    pub(super) fn an_entry_is_remembered_until_it_was_out_of_reach_for_long_enough<S: Store>() {
+        const HOUR: Duration = Duration::from_hours(1);
+        let store = S::new();
+        let events = [work(1, "o-1", "created"), work(2, "o-1", "paid")];
+        {
+            let ledger = store.open();
+            assert_eq!(letters(&apply(&ledger, events.clone())), "AA");
+            assert_eq!(prune(&ledger, Some(EntryId::MAX), HOUR, None), [0, 0], "nobody has been watching for an hour");
+            assert_eq!(letters(&apply(&ledger, events.clone())), "DD");
+        }
+        let ledger = store.open();
+        assert_eq!(prune(&ledger, Some(EntryId::new(2, 0)), HOUR, None), [0, 0]);
+        let span = Duration::from_millis(1);
+        wait_until("the last bound has held for a millisecond", || {
+            prune(&ledger, Some(EntryId::new(2, 0)), span, None)[0] == 1
+        });
+        assert_eq!(letters(&apply(&ledger, [events[1].clone()])), "D", "what is in reach is remembered");
+    }
+
+    pub(super) fn what_a_replay_repeats_is_remembered_for_as_long_as_the_replay_can_come_again<S: Store>() {
+        const NOW: Duration = Duration::ZERO;
+        let store = S::new();
+        let ledger = store.open();
+        let replay = |ms: u64, of: u64, order: &str| {
+            let mut work = work(ms, order, "created");
+            work.event.replay_of = Some(EntryId::new(of, 0));
+            work
+        };
+        let events = [work(1, "o-1", "created"), replay(100, 2, "o-2"), replay(200, 3, "o-3")];
+        assert_eq!(letters(&apply(&ledger, events.clone())), "AAA");
+        assert_eq!(prune(&ledger, Some(EntryId::new(50, 0)), NOW, None), [1, 0], "1-0, which came by itself");
+        assert_eq!(letters(&apply(&ledger, events[1..].to_vec())), "DD");
+        wait_until("what the first replay repeated is forgotten", || {
+            prune(&ledger, Some(EntryId::new(150, 0)), NOW, None)[0] == 1
+        });
+        assert_eq!(letters(&apply(&ledger, [events[2].clone()])), "D");
+    }
+
+    pub(super) fn the_history_is_kept_for_as_long_as_it_should_be<S: Store>() {
+        let store = S::new();
+        let ledger = store.open();
+        let events: Vec<Work> = (0..2500).map(|n| work(n, &format!("o-{n}"), "created")).collect();
+        assert_eq!(letters(&apply(&ledger, events)), "A".repeat(2500));
+        assert_eq!(prune(&ledger, None, Duration::ZERO, Some(Duration::from_hours(1))), [0, 0]);
+        let before = store.contents();
+        let mut forgotten = 0;
+        wait_until("the history is older than a millisecond", || {
+            forgotten += prune(&ledger, None, Duration::ZERO, Some(Duration::from_millis(1)))[1];
+            forgotten == 2499
+        });
+        assert_eq!(letters(&apply(&ledger, [work(2500, "o-1", "paid")])), "A");
+        let after = store.contents();
+        assert_eq!(after.counts.orders, before.counts.orders, "orders stay");
+        assert_eq!(after.counts.inbox, 2501, "and so does the inbox");
+        let seqs: Vec<u64> = after.history.iter().map(|(_, row)| row.seq).collect();
+        let last = before.history.last().unwrap().1.seq;
+        assert!(seqs.len() == 2 && seqs[0] == last, "numbers go on where they were: {seqs:?}, {last}");
+    }
+
+    pub(super) fn a_ledger_has_a_name_and_says_how_far_it_has_come<S: Store>() {
+        let (store, another) = (S::new(), S::new());
+        let usual = source("orders:events", "order-processors");
+        let standing =
+            |ledger: &dyn Ledger, source: &Arc<Source>| block_on(ledger.standing(Arc::clone(source))).unwrap();
+        let ledger = store.open();
+        let new = standing(&ledger, &usual);
+        assert_eq!((new.last, new.highest), (0, EntryId::MIN));
+        assert_ne!(new.ledger, standing(&another.open(), &usual).ledger);
+
+        let elsewhere = source("other:events", "g");
+        let batch = [
+            work(7, "o-1", "created"),
+            work(9, "o-2", "paid"),
+            work(5, "o-1", "paid"),
+            work_from(&elsewhere, EntryId::new(8, 1), "o-3", "created"),
+        ];
+        assert_eq!(letters(&apply(&ledger, batch)), "ATAA");
+        drop(ledger);
+        let ledger = store.open();
+        let last = store.contents().history.last().unwrap().1.seq;
+        assert_eq!(standing(&ledger, &usual), Mark { last, highest: EntryId::new(7, 0), ..new.clone() });
+        assert_eq!(standing(&ledger, &elsewhere), Mark { last, highest: EntryId::new(8, 1), ..new });
+    }
+
+    pub(super) fn where_an_order_stands_is_told_to_those_who_ask_for_it<S: Store>() {
+        let store = S::new();
+        let batch = [
+            work(1, "o-1", "created"),
+            work(2, "o-2", "created"),
+            work(3, "o-1", "paid"),
+            work(1, "o-1", "created"),
+            work(4, "o-2", "delivered"),
+        ];
+        let outcomes = apply(&store.open_telling(), batch.clone());
+        assert_eq!(letters(&outcomes), "AAADT");
+        let told = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::AppliedTo(effect) => Some((effect.user.as_str(), effect.state, effect.version, effect.at_ms)),
+            _ => None,
+        });
+        let at = u64::try_from(store.contents().history[0].1.applied_at.as_millisecond()).unwrap();
+        let expected = [
+            ("user-of-o-1", State::Created, 1, at),
+            ("user-of-o-2", State::Created, 1, at),
+            ("user-of-o-1", State::Paid, 2, at),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(
+            apply(&S::new().open(), batch)[..3],
+            vec![Outcome::Applied; 3],
+            "the others are not bothered with it"
+        );
     }
 
     pub(super) fn an_event_that_was_published_twice_has_one_effect<S: Store>() {
@@ -540,6 +696,12 @@ macro_rules! holds_for {
             an_entry_id_is_known_within_its_stream_and_group_only,
             an_id_that_comes_again_with_another_entry_is_applied_and_both_are_known_from_then_on,
             a_refused_event_begins_no_generation,
+            entries_below_the_bound_are_forgotten_and_no_others,
+            an_entry_is_remembered_until_it_was_out_of_reach_for_long_enough,
+            what_a_replay_repeats_is_remembered_for_as_long_as_the_replay_can_come_again,
+            the_history_is_kept_for_as_long_as_it_should_be,
+            a_ledger_has_a_name_and_says_how_far_it_has_come,
+            where_an_order_stands_is_told_to_those_who_ask_for_it,
             an_event_that_was_published_twice_has_one_effect,
             the_steps_that_an_order_can_take_are_those_of_the_rules,
             an_unknown_action_is_refused_or_ignored_or_recorded,
@@ -588,6 +750,10 @@ mod sqlite {
 
         fn open_with(&self, parts: Parts) -> impl Ledger {
             SqliteLedger::open(&self.path(), parts).unwrap()
+        }
+
+        fn open_telling(&self) -> impl Ledger {
+            SqliteLedger::open(&self.path(), parts()).unwrap().telling_effects()
         }
 
         fn reader(&self) -> LedgerReader {
@@ -674,7 +840,7 @@ mod sqlite {
         let store = SqliteStore::new();
         drop(store.open());
         Connection::open(store.path()).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
-        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 3 };
+        let newer = LedgerError::NewerSchema { path: store.path(), found: 99, known: 4 };
         assert_eq!(SqliteLedger::open(&store.path(), parts()).unwrap_err(), newer);
         assert_eq!(SqliteReader::open_read_only(&store.path()).unwrap_err(), newer);
         assert!(newer.to_string().ends_with("use a newer orderd"));

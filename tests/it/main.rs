@@ -14,6 +14,7 @@ mod clock;
 mod dead;
 mod demo;
 mod early;
+mod embedding;
 mod harness;
 mod health;
 mod lease;

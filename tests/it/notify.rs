@@ -11,6 +11,7 @@ use orderd::task::listener::{Heard, Listener, QUEUE};
 use orderd::telemetry::Telemetry;
 use serde_json::{Value, json};
 
+use super::harness::postgres::Database;
 use super::harness::{DEADLINE, Daemon, World, number, wait_until};
 
 const ON: (&str, &str) = ("notify.enabled", "true");
@@ -71,11 +72,21 @@ fn created(world: &World, order: &str, user: &str) -> String {
 #[test]
 fn each_event_is_told_to_its_user_with_where_the_order_stands() {
     let world = World::new();
-    let mut ear = Ear::open(&world);
-    let created = created(&world, "order-789", "user-123");
+    is_told_with_where_the_order_stands(&world, &[ON]);
+}
+
+#[test]
+fn each_event_is_told_with_where_the_order_stands_by_a_ledger_on_postgres_too() {
+    let Some(database) = Database::new() else { return };
+    is_told_with_where_the_order_stands(&World::new(), &[ON, ("ledger.url", &database.url())]);
+}
+
+fn is_told_with_where_the_order_stands(world: &World, settings: &[(&str, &str)]) {
+    let mut ear = Ear::open(world);
+    let created = created(world, "order-789", "user-123");
     let paid = world.add(&[("action", "paid"), ("orderId", "order-789"), ("amount", "49.99")]);
     let shipped = world.add(&[("action", "shipped"), ("orderId", "order-789")]);
-    let daemon = world.daemon("w", &[ON]);
+    let daemon = world.daemon("w", settings);
     let expected = [
         (created, "order.created", "created", json!("49.99"), 1),
         (paid, "order.paid", "paid", json!("49.99"), 2),

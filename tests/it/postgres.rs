@@ -28,7 +28,10 @@ fn while_the_database_is_away_reading_pauses_and_then_everything_is_applied_once
         for n in 0..1000 {
             let order = format!("r{round}-{n}");
             world.add(&[("action", "created"), ("orderId", &order), ("amount", "1"), ("userId", "u")]);
-            if n == 500 {
+            if n == 500 && round == 1 {
+                database.server.kill9();
+                database.server.start_again();
+            } else if n == 500 {
                 database.server.stop();
                 database.server.start_again();
             }
@@ -77,6 +80,61 @@ fn a_wrong_password_at_the_start_ends_it_with_77_and_what_else_does_not_pass_wit
         let said = String::from_utf8_lossy(&orders.stderr).into_owned();
         assert!(said.contains(sentence) && !said.contains("canary"), "{said}");
     }
+}
+
+#[test]
+fn a_database_that_was_put_back_is_refused_and_the_way_out_applies_what_it_lacks() {
+    let Some(database) = Database::new() else { return };
+    let world = World::new();
+    let work_off = |url: &str, arguments: &[&str]| {
+        let mut daemon = world.daemon_with("w", arguments, &[("ledger.url", url)], &[]);
+        daemon.wait_until_ready();
+        world.wait_until_drained();
+        assert!(daemon.stop().0.success());
+    };
+    world.add_many(40, 10);
+    work_off(&database.url(), &[]);
+    let older = database.copy();
+    for n in 0..5 {
+        world.add(&[("action", "created"), ("orderId", &format!("late-{n}")), ("amount", "1"), ("userId", "u")]);
+    }
+    work_off(&database.url(), &[]);
+    assert_eq!(database.value::<i64>(EVENTS), 45);
+
+    let mut refusing = world.daemon("w", &[("ledger.url", &older.url())]);
+    assert_eq!(refusing.wait().0.code(), Some(65), "{}", refusing.log());
+    let message = refusing.log_lines("orderd: the ledger lacks").pop().expect("a message");
+    assert!(message.contains("An older copy") && message.contains("there are still 5 entries"), "{message}");
+    assert_eq!(older.value::<i64>(EVENTS), 40);
+
+    let (_, rest) = message.split_once("run `").expect("a command");
+    let command: Vec<&str> = rest.split_once('`').expect("a command").0.split(' ').collect();
+    redis::cmd(command[0]).arg(&command[1..]).exec(&mut world.redis()).expect("the command works");
+    work_off(&older.url(), &["--accept-gap"]);
+    assert_eq!(older.value::<i64>(EVENTS), 45);
+    work_off(&older.url(), &[]);
+
+    // And one that has nothing of it at all.
+    let mut another = world.daemon("w", &[("ledger.url", &Database::new().expect("a database").url())]);
+    assert_eq!(another.wait().0.code(), Some(65), "{}", another.log());
+    assert!(another.log().contains("were applied to another one"), "{}", another.log());
+}
+
+#[test]
+fn a_database_that_is_away_at_the_start_is_waited_for_before_it_is_held_against_its_mark() {
+    let Some(server) = Postgres::start() else { return };
+    let database = Database::on(Arc::new(server));
+    let world = World::new();
+    world.add_many(40, 10);
+    let mut daemon = world.daemon("w", &[("ledger.url", &database.url())]);
+    world.wait_until_drained();
+    assert!(daemon.stop().0.success());
+    database.server.stop();
+    let mut daemon = world.daemon("w", &[("ledger.url", &database.url())]);
+    wait_until("it says what it waits for", || daemon.get("/readyz").1.contains("cannot reach the ledger"));
+    database.server.start_again();
+    daemon.wait_until_ready();
+    assert!(daemon.stop().0.success());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! share, so that two of them never wait for each other in a circle.
 //! Never: a second attempt; the rules of an order (that is `domain::order`).
 //!
-//! The order of a transaction: the locks on sources, by number; the inbox, by key; the rows of orders that are there, by id; new orders, by id; the history, under
+//! The order of a transaction: the locks on sources, by number; replays, by key; the inbox, by key; the rows of orders that are there, by id; new orders, by id; the history, under
 //! a lock that lasts until the commit, so that `seq` rises in the order of the commits. Who has come to a later step waits for
 //! nobody in an earlier one.
 
@@ -116,11 +116,12 @@ impl Book {
         let present = Inbox::begin(client, &sources, terms.alone).await?;
         let leaves_trace = |filed: &&Filed<'_>| !terms.rules.ignores(&filed.event.work.event.action);
         let wanted: Vec<&Filed<'_>> = filed.iter().filter(leaves_trace).collect();
+        self.inbox.note_replays(client, &wanted).await?;
         let noted = self.inbox.note(client, &wanted, &present).await?;
         let published = self.published(client, &wanted).await?;
         let orders = self.load(client, events).await?;
         let ground = Ground { orders, known: noted.known, present, published };
-        let sheet = Sheet::of(&filed, ground, terms.rules, terms.failed);
+        let sheet = Sheet::of(&filed, ground, terms.rules, terms.failed, millis(terms.now));
         if !sheet.begun.is_empty() && !terms.alone {
             return Err(Fault::Alone);
         }
@@ -268,4 +269,9 @@ impl Book {
             .await?;
         Ok(())
     }
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 //! Owns: its rows, the numbers of the sources, and their generations.
 //! Never: the rule that tells entries apart (that is `domain::inbox`).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -27,6 +27,10 @@ const SOURCE_LOCKS: i32 = 0x6f72_6473;
 const NOTE: &str = "INSERT INTO orderd.inbox (source, ms, sub, generation, digest)
     SELECT * FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int8[], $5::int8[])
     ON CONFLICT DO NOTHING RETURNING source, ms, sub, generation";
+
+const NOTE_REPLAYS: &str = "INSERT INTO orderd.replays (source, ms, sub, by_ms, by_sub)
+    SELECT * FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int8[], $5::int8[])
+    ON CONFLICT (source, ms, sub) DO UPDATE SET by_ms = excluded.by_ms, by_sub = excluded.by_sub";
 
 const SAME_ID: &str = "SELECT source, ms, sub, generation, digest
     FROM orderd.inbox JOIN unnest($1::int4[], $2::int8[], $3::int8[]) AS k (source, ms, sub) USING (source, ms, sub)";
@@ -138,6 +142,24 @@ impl Inbox {
             }
         }
         Ok(Noted { known, ahead })
+    }
+
+    /// Notes which entries are replays, so that what they repeat is remembered for as long as they could come again. Asks nothing where
+    /// there are none.
+    pub(super) async fn note_replays(&self, client: &Client, filed: &[&Filed<'_>]) -> Result<(), Error> {
+        let replays = filed.iter().filter(|filed| filed.event.work.event.replay_of.is_some());
+        // Of two replays of one event, the later one. By key, as all writers do it.
+        let by: BTreeMap<Key, EntryId> = replays.map(|filed| (filed.key, filed.event.work.event.entry.id)).collect();
+        if by.is_empty() {
+            return Ok(());
+        }
+        let sources: Vec<i32> = by.keys().map(|(source, ..)| *source).collect();
+        let ms: Vec<i64> = by.keys().map(|(_, ms, _)| *ms).collect();
+        let subs: Vec<i64> = by.keys().map(|(.., sub)| *sub).collect();
+        let by_ms: Vec<i64> = by.values().map(|by| stored(by.ms)).collect();
+        let by_subs: Vec<i64> = by.values().map(|by| stored(by.seq)).collect();
+        client.execute(NOTE_REPLAYS, &[&sources, &ms, &subs, &by_ms, &by_subs]).await?;
+        Ok(())
     }
 
     /// Makes the rows what they have to be: takes those out that were noted ahead and not applied, and adds what is missing.

@@ -15,7 +15,7 @@ use super::error::PostgresError;
 use super::fault::{self, Connecting};
 
 /// The steps from an empty schema to the present one. `schema_version` counts those that were taken.
-const SCHEMA: [&str; 1] = [include_str!("../schema/postgres-1.sql")];
+const SCHEMA: [&str; 2] = [include_str!("../schema/postgres-1.sql"), include_str!("../schema/postgres-2.sql")];
 
 /// Those who bring the schema up to date take turns by this lock: the letters `ordr`.
 const MIGRATION: i64 = 0x6f72_6472;

@@ -10,7 +10,7 @@ use crate::domain::batch::{Source, Work};
 use crate::domain::id::{EntryId, EventId, OrderId};
 use crate::domain::inbox::{self, Digest, Place};
 use crate::domain::order::{Order, Rules, State};
-use crate::domain::outcome::{Failure, Outcome};
+use crate::domain::outcome::{Effect, Failure, Outcome};
 
 /// What an entry is known by in the inbox: its source, and the halves of its id.
 pub(super) type Key = (i32, i64, i64);
@@ -22,6 +22,8 @@ pub(super) struct Event<'w> {
     pub(super) batch: usize,
     /// The event.
     pub(super) work: &'w Work,
+    /// Whether to say where its order stands after it.
+    pub(super) effects: bool,
 }
 
 /// An event with what the inbox knows it by.
@@ -122,17 +124,19 @@ pub(super) struct Sheet<'w, 'r> {
     pub(super) begun: Vec<Begun>,
     rules: &'r Rules,
     ground: Ground,
+    at_ms: u64,
     odd: HashMap<&'w str, &'static str>,
 }
 
 impl<'w, 'r> Sheet<'w, 'r> {
-    /// Applies `events` in order to what is on the `ground`. `failed` are orders of which an event has failed already, each in
+    /// Applies `events` in order to what is on the `ground`, at the time `at_ms` in milliseconds since 1970. `failed` are orders of which an event has failed already, each in
     /// its batch.
     pub(super) fn of(
         events: &[Filed<'w>],
         ground: Ground,
         rules: &'r Rules,
         failed: &HashSet<(usize, &'w OrderId)>,
+        at_ms: u64,
     ) -> Self {
         let mut sheet = Self {
             outcomes: Vec::with_capacity(events.len()),
@@ -142,6 +146,7 @@ impl<'w, 'r> Sheet<'w, 'r> {
             begun: Vec::new(),
             rules,
             ground,
+            at_ms,
             odd: HashMap::new(),
         };
         sheet.open_leaves(events);
@@ -193,9 +198,12 @@ impl<'w, 'r> Sheet<'w, 'r> {
         if let Some(column) = self.odd.get(work.event.order.as_str()) {
             return Outcome::Failed(unreadable(column));
         }
-        if let Err(failure) = self.advance(work, filed.key) {
-            return Outcome::Failed(failure);
-        }
+        let at_ms = self.at_ms;
+        let outcome = match self.advance(work, filed.key) {
+            Ok(after) if filed.event.effects => Outcome::AppliedTo(Box::new(effect(after, at_ms))),
+            Ok(_) => Outcome::Applied,
+            Err(failure) => return Outcome::Failed(failure),
+        };
         self.ground.published.extend(event_id.map(str::to_owned));
         self.ground.known.entry(filed.key).or_default().push((generation, Some(filed.digest)));
         self.rows.insert(InboxRow { key: filed.key, generation, digest: filed.digest });
@@ -204,19 +212,23 @@ impl<'w, 'r> Sheet<'w, 'r> {
             self.ground.present.insert(filed.key.0, generation);
             self.begun.push(Begun { source, number: filed.key.0, entry, generation });
         }
-        Outcome::Applied
+        outcome
     }
 
-    /// Moves the order on; a failure has changed nothing.
-    fn advance(&mut self, work: &'w Work, key: Key) -> Result<(), Failure> {
+    /// Moves the order on, and returns it as it is then; a failure has changed nothing.
+    fn advance(&mut self, work: &'w Work, key: Key) -> Result<&Order, Failure> {
         let id = work.event.order.as_str();
         let leaf = self.leaves.get(id);
-        let after = self.rules.apply(leaf.map(|leaf| &leaf.order), &work.event)?;
-        self.lines.push(Line { work, key, state: after.state, version: after.version });
+        let order = self.rules.apply(leaf.map(|leaf| &leaf.order), &work.event)?;
+        self.lines.push(Line { work, key, state: order.state, version: order.version });
         let number = leaf.and_then(|leaf| leaf.number);
-        self.leaves.insert(id, Leaf { number, order: after, touched: true });
-        Ok(())
+        let leaf = Leaf { number, order, touched: true };
+        Ok(&self.leaves.entry(id).insert_entry(leaf).into_mut().order)
     }
+}
+
+fn effect(Order { user, state, version, .. }: &Order, at_ms: u64) -> Effect {
+    Effect { user: user.clone(), state: *state, version: *version, at_ms }
 }
 
 /// A row that somebody has changed by hand fails its own order only, and may be mended.

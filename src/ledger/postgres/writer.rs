@@ -8,24 +8,25 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error};
 
 use super::address::Address;
 use super::book::{Book, Entered, Terms};
+use super::chores;
 use super::error::PostgresError;
 use super::fault::Fault;
 use super::link::{self, Link};
 use super::sheet::Event;
-use crate::domain::batch::{Batch, Work};
+use crate::domain::batch::Work;
 use crate::domain::id::{EventId, OrderId};
 use crate::domain::outcome::{Failure, Outcome};
 use crate::ledger::Parts;
+use crate::ledger::error::LedgerError;
+use crate::ledger::queue::{Chore, Desk, Waiting};
 use crate::telemetry::event::GenerationBegan;
-
-/// With so many events in hand no further batch is taken into the transaction.
-const FULL: usize = 4096;
 
 /// So long a group may take at most, with every attempt.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -34,14 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(12);
 const MOST_ATTEMPTS: u32 = 8;
 /// The longest pause before that. The shortest is none: two who were in each other's way should not meet again.
 const PAUSE: Duration = Duration::from_millis(25);
-
-/// A batch on its way to the writer, and where the outcomes go.
-pub(super) struct Request {
-    /// The events.
-    pub(super) batch: Batch,
-    /// The way back.
-    pub(super) reply: oneshot::Sender<Vec<Outcome>>,
-}
 
 /// Writes to one ledger.
 pub(super) struct Writer {
@@ -75,10 +68,13 @@ impl Writer {
     }
 
     /// Writes until `closed`. Then nobody waits for what is in its hands: it is left to come again.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, closed: oneshot::Receiver<()>) {
+    pub(super) async fn run(mut self, desk: &mut Desk, closed: oneshot::Receiver<()>) {
         let write = async {
-            while let Some(group) = gather(&mut requests).await {
-                self.write(group).await;
+            while let Some(group) = desk.next().await {
+                self.write(group.batches).await;
+                for chore in group.chores {
+                    self.chore(chore).await;
+                }
             }
         };
         tokio::select! {
@@ -90,20 +86,57 @@ impl Writer {
         }
     }
 
-    /// Writes a group and answers each request.
-    async fn write(&mut self, mut group: Vec<Request>) {
-        // Nobody waits for these any more: their events will come again, perhaps after something that must come first.
-        group.retain(|request| !request.reply.is_closed());
+    /// Writes a group and answers each batch.
+    async fn write(&mut self, group: Vec<Waiting>) {
         let batches = group.iter().enumerate();
-        let events: Vec<Event<'_>> =
-            batches.flat_map(|(batch, request)| request.batch.iter().map(move |work| Event { batch, work })).collect();
+        let events: Vec<Event<'_>> = batches
+            .flat_map(|(batch, Waiting { batch: works, effects, .. })| {
+                works.iter().map(move |work| Event { batch, work, effects: *effects })
+            })
+            .collect();
         let mut outcomes = self.settle(&events).await.into_iter();
         let answers: Vec<Vec<Outcome>> =
-            group.iter().map(|request| outcomes.by_ref().take(request.batch.len()).collect()).collect();
-        for (request, outcomes) in group.into_iter().zip(answers) {
+            group.iter().map(|waiting| outcomes.by_ref().take(waiting.batch.len()).collect()).collect();
+        for (waiting, outcomes) in group.into_iter().zip(answers) {
             // Who has gone away in the meantime gets the events again, and learns then that they are in place.
-            let _ = request.reply.send(outcomes);
+            let _ = waiting.reply.send(outcomes);
         }
+    }
+
+    /// Does a chore and answers. Who has gone away in the meantime asks again.
+    async fn chore(&mut self, chore: Chore) {
+        match chore {
+            Chore::Prune(request, reply) => {
+                let pruned = self.in_session("prune", async |client| chores::prune(client, &request, now()).await);
+                let _ = reply.send(pruned.await);
+            }
+            Chore::Standing(source, reply) => {
+                let standing = self.in_session("read", async |client| chores::standing(client, &source).await);
+                let _ = reply.send(standing.await);
+            }
+        }
+    }
+
+    /// Does something on the connection. After an error it is cut, and nothing of an open transaction is left.
+    async fn in_session<T>(
+        &mut self,
+        doing: &'static str,
+        work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+    ) -> Result<T, LedgerError> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => Session::open(&self.at).await?,
+        };
+        // Behind a chore, a batch may wait, which has to be answered in its time.
+        let patience = self.patience / 4;
+        let silent = || PostgresError::Unreachable {
+            at: Box::new(self.at.clone()),
+            why: format!("it does not answer (waited {patience:?})"),
+        };
+        let done = tokio::time::timeout(patience, work(&session.link.client)).await.map_err(|_| silent())?;
+        let done = done.map_err(|error| link::failed(doing, &self.at, &error))?;
+        self.session = Some(session);
+        Ok(done)
     }
 
     /// One outcome for each event.
@@ -218,20 +251,6 @@ impl Session {
         let book = Book::new(&link.client).await.map_err(|error| link::failed("prepare", at, &error))?;
         Ok(Self { link, book })
     }
-}
-
-/// Waits for a batch, and takes what waits behind it. `None` when there will be no more.
-async fn gather(requests: &mut mpsc::Receiver<Request>) -> Option<Vec<Request>> {
-    let first = requests.recv().await?;
-    let mut events = first.batch.len();
-    let mut group = vec![first];
-    while events < FULL
-        && let Ok(request) = requests.try_recv()
-    {
-        events += request.batch.len();
-        group.push(request);
-    }
-    Some(group)
 }
 
 /// The events in parts that Postgres can take, and alone those that it cannot. Mostly that is one part.

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, OptionalExtension, Result, Row, Statement};
 
 use super::fault;
+use super::hook::Hook;
 use super::inbox::{Begun, Inbox, Noted};
 use super::row::{self, stored};
 use crate::domain::batch::Work;
@@ -20,6 +21,7 @@ use crate::domain::outcome::{Effect, Failure, Outcome};
 pub(super) struct Book<'c> {
     conn: &'c Connection,
     rules: &'c Rules,
+    hook: Option<&'c dyn Hook>,
     inbox: Inbox<'c>,
     published: Statement<'c>,
     begin: Statement<'c>,
@@ -36,10 +38,11 @@ struct Numbered {
 
 impl<'c> Book<'c> {
     /// Prepares the statements.
-    pub(super) fn new(conn: &'c Connection, rules: &'c Rules) -> Result<Self> {
+    pub(super) fn new(conn: &'c Connection, rules: &'c Rules, hook: Option<&'c dyn Hook>) -> Result<Self> {
         Ok(Self {
             conn,
             rules,
+            hook,
             inbox: Inbox::new(conn)?,
             published: conn.prepare("SELECT 1 FROM history WHERE event_id = ?1")?,
             begin: conn.prepare(
@@ -72,7 +75,10 @@ impl<'c> Book<'c> {
                 outcomes.push(Outcome::NotReached);
                 continue;
             }
-            let outcome = self.enter_one(work, effects, now)?;
+            let outcome = match self.hook {
+                None => self.enter_one(work, effects, now)?,
+                Some(hook) => self.enter_hooked(hook, work, effects, now)?,
+            };
             if matches!(outcome, Outcome::Failed(_)) {
                 failed.insert(&work.event.order);
             }
@@ -89,6 +95,21 @@ impl<'c> Book<'c> {
     /// The generations that have begun since the transaction did.
     pub(super) fn take_begun(&mut self) -> Vec<Begun> {
         self.inbox.take_begun()
+    }
+
+    /// Enters an event and calls the hook. What the hook refuses is undone with what it wrote.
+    fn enter_hooked(&mut self, hook: &dyn Hook, work: &Work, effects: bool, now: i64) -> Result<Outcome> {
+        self.conn.execute_batch("SAVEPOINT hooked")?;
+        let mut outcome = self.enter_one(work, effects, now)?;
+        if matches!(outcome, Outcome::Applied | Outcome::AppliedTo(_))
+            && let Err(failure) = hook.applied(self.conn, work)?
+        {
+            self.conn.execute_batch("ROLLBACK TO hooked")?;
+            self.inbox.undo(work.event.origin());
+            outcome = Outcome::Failed(failure);
+        }
+        self.conn.execute_batch("RELEASE hooked")?;
+        Ok(outcome)
     }
 
     fn enter_one(&mut self, work: &Work, effects: bool, now: i64) -> Result<Outcome> {

@@ -18,6 +18,7 @@ pub(super) struct Inbox<'c> {
     note: Statement<'c>,
     same_id: Statement<'c>,
     strike: Statement<'c>,
+    replayed: Statement<'c>,
     highest: Statement<'c>,
     begin: Statement<'c>,
     sources: Sources<'c>,
@@ -60,6 +61,10 @@ impl<'c> Inbox<'c> {
             )?,
             same_id: conn.prepare(&format!("SELECT generation, digest FROM inbox WHERE {ID}"))?,
             strike: conn.prepare(&format!("DELETE FROM inbox WHERE {ID} AND generation = ?4"))?,
+            replayed: conn.prepare(
+                "INSERT INTO replays (source, ms, sub, by_ms, by_sub) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET by_ms = excluded.by_ms, by_sub = excluded.by_sub",
+            )?,
             highest: conn.prepare(
                 "SELECT ms, sub FROM inbox WHERE source = ?1 AND generation < ?2 ORDER BY ms DESC, sub DESC LIMIT 1",
             )?,
@@ -76,6 +81,10 @@ impl<'c> Inbox<'c> {
         let id = work.event.origin();
         let (ms, sub) = (stored(id.ms), stored(id.seq));
         let digest = Digest::of(&work.event.entry.fields);
+        if work.event.replay_of.is_some() {
+            let by = work.event.entry.id;
+            self.replayed.execute((source, ms, sub, stored(by.ms), stored(by.seq)))?;
+        }
         // Nearly every source is in its first generation. There, an id that is not taken is new without a further look.
         if present == 0 && self.note.execute((source, ms, sub, 0, stored(digest.number())))? == 1 {
             return Ok(Some(Noted { source, id: (ms, sub), generation: 0, restarted: false }));
@@ -112,6 +121,12 @@ impl<'c> Inbox<'c> {
     pub(super) fn strike(&mut self, Noted { source, id: (ms, sub), generation, .. }: Noted) -> Result<()> {
         self.strike.execute((source, ms, sub, generation))?;
         Ok(())
+    }
+
+    /// The entry with which nothing has begun after all: what was written for it is undone.
+    pub(super) fn undo(&mut self, entry: EntryId) {
+        self.sources.known.clear();
+        self.begun.retain(|begun| begun.entry != entry);
     }
 
     /// Forgets what is known: another process may have written since the last transaction, or this one was undone.

@@ -1,151 +1,93 @@
 //! The ledger in an SQLite file.
 //!
-//! Owns: the writer's thread, and the way of a batch to it and back.
+//! Owns: what an SQLite ledger is to those who use it.
 //! Never: a second writer in this process. Other processes may write to the same file; the file's lock keeps them apart.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::mpsc as std_mpsc;
-use std::thread::{Builder, JoinHandle};
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
-
+use super::chore::{Prune, Pruned};
 use super::error::LedgerError;
+use super::queue::{Answer, Queue};
 use super::{Ledger, Parts};
-use crate::domain::batch::Batch;
-use crate::domain::outcome::{Failure, Outcome};
-use writer::Request;
+use crate::domain::batch::{Batch, Source};
+use crate::domain::mark::Mark;
+use crate::domain::outcome::Outcome;
+use writer::Job;
 
 mod book;
+mod chores;
 mod fault;
+mod hook;
 mod inbox;
 mod lock;
 mod open;
+mod place;
 pub mod probe;
 pub mod reader;
 mod row;
 mod writer;
 
-/// So many batches may wait for the writer; whoever brings one more waits with it.
-const QUEUE: usize = 64;
+pub use hook::Hook;
+/// What a [`Hook`] speaks to the ledger with.
+pub use rusqlite;
 
 /// A ledger in a file. Dropping it lets the writer finish what it was given, and waits for that.
 ///
 /// The writer takes all that waits into one transaction, so that many batches share one write to the disk.
 #[derive(Debug)]
 pub struct SqliteLedger {
-    // Both are `Some` until the ledger is closed.
-    requests: Option<mpsc::Sender<Request>>,
-    writer: Option<JoinHandle<()>>,
-    effects: bool,
+    queue: Queue,
 }
 
 impl SqliteLedger {
     /// Opens the ledger at `path`; makes the file where there is none, and brings an older schema up to date.
     pub fn open(path: &Path, parts: Parts) -> Result<Self, LedgerError> {
-        let path = path.to_owned();
-        let (ready, opened) = std_mpsc::channel();
-        let ledger = Self::start(move |requests| writer::run(&path, &parts, requests, &ready))?;
-        let died = || LedgerError::WriterStopped { why: "it died while it opened the file".to_owned() };
-        opened.recv().map_err(|_| died())??;
-        Ok(ledger)
+        Self::open_maybe_with(path, parts, None)
+    }
+
+    /// The same, with a `hook` that joins its transactions.
+    pub fn open_with(path: &Path, parts: Parts, hook: Arc<dyn Hook>) -> Result<Self, LedgerError> {
+        Self::open_maybe_with(path, parts, Some(hook))
     }
 
     /// The same ledger, which from now on says of each event where its order stands after it: `AppliedTo` in place of `Applied`.
     #[must_use]
     pub fn telling_effects(mut self) -> Self {
-        self.effects = true;
+        self.queue.tell_effects();
         self
     }
 
     /// Lets the writer finish what it was given, and says whether it lived to the end.
     pub fn close(mut self) -> Result<(), LedgerError> {
-        self.finish()
+        self.queue.close()
     }
 
-    /// Ends when the writer has: not before this ledger is closed, unless it died. Nothing is applied from then on.
-    pub async fn stopped(&self) {
-        if let Some(requests) = &self.requests {
-            requests.closed().await;
-        }
-    }
-
-    fn start(write: impl FnOnce(mpsc::Receiver<Request>) + Send + 'static) -> Result<Self, LedgerError> {
-        let (requests, waiting) = mpsc::channel(QUEUE);
-        let thread = Builder::new().name("ledger".to_owned()).spawn(move || write(waiting));
-        let writer = thread.map_err(|error| LedgerError::WriterStopped { why: error.to_string() })?;
-        Ok(Self { requests: Some(requests), writer: Some(writer), effects: false })
-    }
-
-    fn finish(&mut self) -> Result<(), LedgerError> {
-        // The writer ends when nobody can bring it anything any more.
-        self.requests = None;
-        let ended = self.writer.take().map_or(Ok(()), JoinHandle::join);
-        ended.map_err(|_| LedgerError::WriterStopped { why: "it panicked".to_owned() })
-    }
-
-    /// Brings `batch` to the writer and waits; `None` where there is no writer any more.
-    async fn ask(&self, batch: Batch) -> Option<Vec<Outcome>> {
-        let (reply, answer) = oneshot::channel();
-        self.requests.as_ref()?.send(Request { batch, effects: self.effects, reply }).await.ok()?;
-        answer.await.ok()
+    fn open_maybe_with(path: &Path, parts: Parts, hook: Option<Arc<dyn Hook>>) -> Result<Self, LedgerError> {
+        let job = Job { path: path.to_owned(), parts, hook, log_failed: Arc::default() };
+        Ok(Self { queue: Queue::start(move |desk| writer::run(&job, desk))? })
     }
 }
 
 impl Ledger for SqliteLedger {
-    fn apply(&self, batch: Batch) -> Pin<Box<dyn Future<Output = Vec<Outcome>> + Send + '_>> {
-        Box::pin(async move {
-            let events = batch.len();
-            let no_writer = || vec![Outcome::Failed(Failure::unavailable("the ledger's writer has stopped")); events];
-            self.ask(batch).await.unwrap_or_else(no_writer)
-        })
+    fn apply(&self, batch: Batch) -> Answer<'_, Vec<Outcome>> {
+        self.queue.apply(batch)
     }
 
-    fn broken(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
-        Box::pin(async {
-            self.stopped().await;
-            "the ledger's writer has stopped".to_owned()
-        })
+    fn standing(&self, source: Arc<Source>) -> Answer<'_, Result<Mark, LedgerError>> {
+        self.queue.standing(source)
     }
-}
 
-impl Drop for SqliteLedger {
-    fn drop(&mut self) {
-        if let Err(error) = self.finish() {
-            tracing::error!(%error, "the ledger was not closed in good order");
-        }
+    fn prune(&self, request: Prune) -> Answer<'_, Result<Pruned, LedgerError>> {
+        self.queue.prune(request)
+    }
+
+    fn broken(&self) -> Answer<'_, String> {
+        self.queue.broken()
     }
 }
 
 /// The error for something that failed on an open ledger.
 fn failed(doing: &'static str, path: &Path, error: &rusqlite::Error) -> LedgerError {
     LedgerError::Failed { doing, path: PathBuf::from(path), why: fault::sentence(error) }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_current_thread().build().unwrap()
-    }
-
-    #[test]
-    fn a_writer_that_panics_is_noticed_and_nobody_waits_for_it() {
-        let ledger = SqliteLedger::start(|mut requests| {
-            let _held = requests.blocking_recv();
-            panic!("on purpose");
-        })
-        .unwrap();
-        runtime().block_on(async {
-            let nothing: Batch = Arc::default();
-            assert_eq!(ledger.ask(Arc::clone(&nothing)).await, None, "the batch that was in its hands");
-            ledger.stopped().await;
-            assert_eq!(ledger.ask(nothing).await, None, "a batch that comes later");
-        });
-        assert_eq!(ledger.close().unwrap_err().to_string(), "the ledger's writer has stopped: it panicked");
-    }
 }

@@ -6,8 +6,11 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 
 use super::lock::{self, PATIENCE};
@@ -15,22 +18,27 @@ use super::{failed, fault};
 use crate::ledger::error::LedgerError;
 
 /// The steps from an empty file to the present schema. `PRAGMA user_version` counts those that were taken.
-const SCHEMA: [&str; 3] = [
+const SCHEMA: [&str; 4] = [
     include_str!("../schema/sqlite-1.sql"),
     include_str!("../schema/sqlite-2.sql"),
     include_str!("../schema/sqlite-3.sql"),
+    include_str!("../schema/sqlite-4.sql"),
 ];
+
+/// The log is copied back after so many pages (16 MiB) instead of 1,000: fewer, longer copies are faster.
+const LOG_PAGES: i32 = 4096;
 
 /// Marks a file as a ledger of orderd: the letters `ordr`.
 const APPLICATION_ID: i64 = 0x6f72_6472;
 
-/// The writer's connection. Makes the file and the tables where there are none.
-pub(super) fn for_writing(path: &Path) -> Result<Connection, LedgerError> {
+/// The writer's connection. Makes the file and the tables where there are none. Sets `log_failed` when the disk does not take what is
+/// copied from the log into the file.
+pub(super) fn for_writing(path: &Path, log_failed: &Arc<AtomicBool>) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = connect(path, flags)?;
+    let mut conn = connect(path, flags)?;
     // Before anything is changed: a file of somebody else stays as it is.
     version(&conn, path)?;
-    settle(&conn, path)?;
+    settle(&mut conn, path, Arc::clone(log_failed))?;
     migrate(&conn, path)?;
     // From here on `lock` does the waiting.
     conn.busy_timeout(Duration::ZERO).map_err(|error| failed("open", path, &error))?;
@@ -92,16 +100,13 @@ fn cannot_open(path: &Path, error: &rusqlite::Error) -> LedgerError {
     let why = match folder {
         _ if path.is_dir() => "it is a folder".to_owned(),
         Some(folder) if !folder.is_dir() => format!("there is no folder {}", folder.display()),
-        _ if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
-            "the file and the folder it lies in must be writable".to_owned()
-        }
         _ => fault::sentence(error),
     };
     LedgerError::CannotOpen { path: path.to_owned(), why }
 }
 
 /// How a writer's connection behaves.
-fn settle(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
+fn settle(conn: &mut Connection, path: &Path, log_failed: Arc<AtomicBool>) -> Result<(), LedgerError> {
     let opening = |error| failed("open", path, &error);
     if conn.is_readonly("main").map_err(opening)? {
         return Err(LedgerError::CannotOpen { path: path.to_owned(), why: "it may only be read".to_owned() });
@@ -113,10 +118,23 @@ fn settle(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
         return Err(LedgerError::CannotOpen { path: path.to_owned(), why });
     }
     // FULL: a commit is on the disk before it returns. fullfsync: macOS needs it for that; elsewhere it does nothing.
-    // The log is copied back after 4,096 pages (16 MiB) instead of 1,000: fewer, longer copies are faster.
-    let settings = "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA foreign_keys = OFF;
-        PRAGMA wal_autocheckpoint = 4096; PRAGMA cache_size = -32768;";
-    conn.execute_batch(settings).map_err(opening)
+    let settings =
+        "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -32768;";
+    conn.execute_batch(settings).map_err(opening)?;
+    let copy_back = move |log: &mut Wal, pages: i32| {
+        copy_back(log, pages, &log_failed);
+        Ok(())
+    };
+    conn.wal_hook(Some(copy_back)).map_err(opening)
+}
+
+/// Copies the log back into the file once it is long enough. SQLite would do so by itself, and keep to itself that it failed; the
+/// commit that calls this does not hand on an error either, not its kind.
+fn copy_back(log: &mut Wal, pages: i32, failed: &AtomicBool) {
+    // In the way of another process, or without room, it is left to the next commit.
+    if pages >= LOG_PAGES && log.checkpoint().is_err_and(|error| fault::is_final(&error)) {
+        failed.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Brings the schema up to date. Several processes may do this at once: each looks again once it has the lock.

@@ -3,124 +3,173 @@
 //! Owns: what goes into a transaction, and what is answered when one fails.
 //! Never: an answer before the commit; a second attempt of its own (the events come again).
 
-use std::path::Path;
-use std::sync::mpsc as std_mpsc;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use rusqlite::{Connection, Transaction};
 
 use super::book::Book;
+use super::hook::Hook;
 use super::inbox::Begun;
 use super::lock::{self, PATIENCE};
-use super::{failed, fault, open};
+use super::place::Place;
+use super::{chores, failed, fault, open};
 use crate::crash;
-use crate::domain::batch::Batch;
 use crate::domain::outcome::{Failure, Outcome};
 use crate::ledger::Parts;
-use crate::ledger::error::LedgerError;
+use crate::ledger::chore::{Prune, Pruned};
+use crate::ledger::queue::{Chore, Desk, Waiting};
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::GenerationBegan;
 
-/// With so many events in hand no further batch is taken into the transaction.
-const FULL: usize = 4096;
-
-/// A batch on its way to the writer, and where the outcomes go.
-pub(super) struct Request {
-    /// The events.
-    pub(super) batch: Batch,
-    /// Whether to say where the orders stand after them.
-    pub(super) effects: bool,
-    /// The way back.
-    pub(super) reply: oneshot::Sender<Vec<Outcome>>,
+/// What the writer works with.
+pub(super) struct Job {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// The rules, and where what happens is told.
+    pub(super) parts: Parts,
+    /// What joins the transactions.
+    pub(super) hook: Option<Arc<dyn Hook>>,
+    /// Set when the disk did not take what was copied from the log into the file.
+    pub(super) log_failed: Arc<AtomicBool>,
 }
 
-/// The thread: opens the file, says through `ready` how that went, and writes until nobody can bring anything any more.
-pub(super) fn run(
-    path: &Path,
-    parts: &Parts,
-    mut requests: mpsc::Receiver<Request>,
-    ready: &std_mpsc::Sender<Result<(), LedgerError>>,
-) {
-    let opened = open::for_writing(path);
-    let writer = opened
-        .as_ref()
-        .map_err(Clone::clone)
-        .and_then(|conn| Writer::new(conn, parts, PATIENCE).map_err(|error| failed("prepare", path, &error)));
-    // Whoever opens the ledger waits for this word. If it is gone, then so are the requests.
-    match writer {
+/// The thread: opens the file, says how that went, and writes until nobody can bring anything any more, or until it never can again.
+pub(super) fn run(job: &Job, mut desk: Desk) {
+    let conn = match open::for_writing(&job.path, &job.log_failed) {
+        Ok(conn) => conn,
+        Err(error) => return desk.opened(Err(error)),
+    };
+    let ended = match Writer::new(&conn, job, PATIENCE) {
         Ok(mut writer) => {
-            let _ = ready.send(Ok(()));
-            while let Some(group) = gather(&mut requests) {
-                writer.write(group);
-            }
+            desk.opened(Ok(()));
+            writer.serve(&mut desk)
         }
         Err(error) => {
-            let _ = ready.send(Err(error));
+            desk.opened(Err(failed("prepare", &job.path, &error)));
+            Ok(())
         }
+    };
+    if let Err(reason) = ended {
+        desk.broke(reason);
+        // Closing it would write to a disk, or into a place, that has just shown that it cannot be relied on.
+        std::mem::forget(conn);
     }
-}
-
-/// Waits for a batch, and takes what waits behind it. `None` when there will be no more.
-fn gather(requests: &mut mpsc::Receiver<Request>) -> Option<Vec<Request>> {
-    let first = requests.blocking_recv()?;
-    let mut events = first.batch.len();
-    let mut group = vec![first];
-    while events < FULL
-        && let Ok(request) = requests.try_recv()
-    {
-        events += request.batch.len();
-        group.push(request);
-    }
-    Some(group)
 }
 
 struct Writer<'c> {
     conn: &'c Connection,
+    path: &'c Path,
+    place: Place,
     book: Book<'c>,
     telemetry: &'c Telemetry,
+    log_failed: &'c AtomicBool,
     patience: Duration,
     contended: bool,
 }
 
 impl<'c> Writer<'c> {
-    fn new(conn: &'c Connection, parts: &'c Parts, patience: Duration) -> rusqlite::Result<Self> {
-        Ok(Self { conn, book: Book::new(conn, &parts.rules)?, telemetry: &parts.telemetry, patience, contended: false })
+    fn new(conn: &'c Connection, job: &'c Job, patience: Duration) -> rusqlite::Result<Self> {
+        let Job { path, parts: Parts { rules, telemetry }, hook, log_failed } = job;
+        if let Some(hook) = hook {
+            let transaction = lock::begin(conn, patience)?.transaction;
+            hook.prepare(conn)?;
+            transaction.commit()?;
+        }
+        let book = Book::new(conn, rules, hook.as_deref())?;
+        Ok(Self { conn, path, place: Place::of(path), book, telemetry, log_failed, patience, contended: false })
     }
 
-    /// Writes a group in one transaction and answers each request.
-    fn write(&mut self, mut group: Vec<Request>) {
-        // Nobody waits for these any more: their events will come again, perhaps after something that must come first.
-        group.retain(|request| !request.reply.is_closed());
-        let answers = match self.transact(&group) {
-            Ok(answers) => answers,
-            Err(error) => group.iter().map(|request| unavailable(&error, request.batch.len())).collect(),
-        };
-        for (request, outcomes) in group.into_iter().zip(answers) {
-            // Who has gone away in the meantime gets the events again, and learns then that they are in place.
-            let _ = request.reply.send(outcomes);
+    /// Serves until nobody can bring anything any more, or until the ledger can never be written again: then, why.
+    fn serve(&mut self, desk: &mut Desk) -> Result<(), String> {
+        while let Some(group) = desk.next_blocking() {
+            self.write(group.batches)?;
+            group.chores.into_iter().try_for_each(|chore| self.chore(chore))?;
         }
+        Ok(())
+    }
+
+    /// Writes a group in one transaction and answers each batch. An error is the end of the ledger.
+    fn write(&mut self, group: Vec<Waiting>) -> Result<(), String> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let (answers, ended) = match self.transact(&group) {
+            Ok(answers) => (answers, Ok(())),
+            Err(trouble) => {
+                let answers = group.iter().map(|waiting| unavailable(&trouble, waiting.batch.len())).collect();
+                (answers, trouble.or_end())
+            }
+        };
+        for (waiting, outcomes) in group.into_iter().zip(answers) {
+            // Who has gone away in the meantime gets the events again, and learns then that they are in place.
+            let _ = waiting.reply.send(outcomes);
+        }
+        ended
     }
 
     /// The outcomes for each request, once they are on the disk. After an error the transaction is undone; where a commit fails
     /// and has happened nevertheless, the events come again and are found in the inbox.
-    fn transact(&mut self, group: &[Request]) -> rusqlite::Result<Vec<Vec<Outcome>>> {
+    fn transact(&mut self, group: &[Waiting]) -> Result<Vec<Vec<Outcome>>, Trouble> {
+        self.look_around()?;
+        let transaction = self.begin()?;
+        self.book.start();
+        let now = now();
+        let answers = group
+            .iter()
+            .map(|waiting| self.book.enter(&waiting.batch, waiting.effects, now))
+            .collect::<Result<_, _>>()?;
+        crash::point("before-commit");
+        transaction.commit()?;
+        crash::point("after-commit");
+        // What was written to a file without a name is not in place, whatever the commit says.
+        self.look_around()?;
+        self.tell_begun();
+        Ok(answers)
+    }
+
+    fn look_around(&self) -> Result<(), Trouble> {
+        if self.log_failed.load(Ordering::Relaxed) {
+            return Err(Trouble::NotTaken);
+        }
+        self.place.missing().map_or(Ok(()), |file| Err(Trouble::Moved(file.display().to_string())))
+    }
+
+    /// Does a chore and answers. An error is the end of the ledger.
+    fn chore(&mut self, chore: Chore) -> Result<(), String> {
+        // Who has gone away in the meantime asks again.
+        match chore {
+            Chore::Prune(request, reply) => {
+                let pruned = self.prune(&request);
+                let _ = reply.send(pruned.as_ref().copied().map_err(|error| failed("prune", self.path, error)));
+                pruned.err().map_or(Ok(()), |error| Trouble::from(error).or_end())
+            }
+            Chore::Standing(source, reply) => {
+                let standing = chores::standing(self.conn, &source);
+                let _ = reply.send(standing.map_err(|error| failed("read", self.path, &error)));
+                Ok(())
+            }
+        }
+    }
+
+    fn prune(&mut self, request: &Prune) -> rusqlite::Result<Pruned> {
+        let transaction = self.begin()?;
+        let pruned = chores::prune(self.conn, request, now())?;
+        transaction.commit()?;
+        Ok(pruned)
+    }
+
+    /// Begins a transaction, once those who share the file had their turn.
+    fn begin(&mut self) -> rusqlite::Result<Transaction<'c>> {
         if self.contended {
             lock::let_others();
         }
         let begun = lock::begin(self.conn, self.patience).inspect_err(|_| self.contended = true)?;
         self.contended = begun.contended;
-        self.book.start();
-        let now = now();
-        let answers = group
-            .iter()
-            .map(|request| self.book.enter(&request.batch, request.effects, now))
-            .collect::<Result<_, _>>()?;
-        crash::point("before-commit");
-        begun.transaction.commit()?;
-        crash::point("after-commit");
-        self.tell_begun();
-        Ok(answers)
+        Ok(begun.transaction)
     }
 
     fn tell_begun(&mut self) {
@@ -131,9 +180,46 @@ impl<'c> Writer<'c> {
     }
 }
 
-fn unavailable(error: &rusqlite::Error, events: usize) -> Vec<Outcome> {
-    let message = format!("the ledger cannot be written: {}", fault::sentence(error));
-    vec![Outcome::Failed(Failure::unavailable(message)); events]
+/// Why a transaction was not written.
+enum Trouble {
+    /// `SQLite` said so.
+    Sqlite(rusqlite::Error),
+    /// The disk did not take what was copied from the log into the file.
+    NotTaken,
+    /// This file of the ledger was deleted, or another one stands in its place.
+    Moved(String),
+}
+
+impl Trouble {
+    /// Why the ledger can never be written again, if that is so.
+    fn or_end(self) -> Result<(), String> {
+        match self {
+            Self::Sqlite(error) if !fault::is_final(&error) => Ok(()),
+            other => Err(other.to_string()),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(error) => write!(f, "the ledger cannot be written: {}", fault::sentence(error)),
+            Self::NotTaken => {
+                f.write_str("the ledger cannot be written: the disk did not take what was copied from its log")
+            }
+            Self::Moved(file) => write!(f, "the ledger's file {file} was deleted or replaced"),
+        }
+    }
+}
+
+fn unavailable(trouble: &Trouble, events: usize) -> Vec<Outcome> {
+    vec![Outcome::Failed(Failure::unavailable(trouble.to_string())); events]
 }
 
 /// The time of a transaction, in milliseconds since 1970.
@@ -144,12 +230,11 @@ fn now() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tempfile::TempDir;
+    use tokio::sync::oneshot;
 
     use super::*;
-    use crate::domain::batch::{Context, Source, Work};
+    use crate::domain::batch::{Batch, Context, Source, Work};
     use crate::domain::entry::Entry;
     use crate::domain::event::{Action, OrderEvent};
     use crate::domain::id::EntryId;
@@ -174,22 +259,24 @@ mod tests {
         Arc::new(ids.map(work).collect())
     }
 
-    fn request(ids: std::ops::Range<u64>) -> (Request, oneshot::Receiver<Vec<Outcome>>) {
+    fn waiting(ids: std::ops::Range<u64>) -> (Waiting, oneshot::Receiver<Vec<Outcome>>) {
         let (reply, answer) = oneshot::channel();
-        (Request { batch: batch(ids), effects: false, reply }, answer)
+        (Waiting { batch: batch(ids), effects: false, reply }, answer)
     }
 
     fn with_writer(patience: Duration, test: impl FnOnce(&mut Writer<'_>, &Path)) {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("orderd.db");
-        let conn = open::for_writing(&path).unwrap();
+        let log_failed = Arc::default();
+        let conn = open::for_writing(&path, &log_failed).unwrap();
         let parts = Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() };
-        test(&mut Writer::new(&conn, &parts, patience).unwrap(), &path);
+        let job = Job { path: path.clone(), parts, hook: None, log_failed };
+        test(&mut Writer::new(&conn, &job, patience).unwrap(), &path);
     }
 
     fn write(writer: &mut Writer<'_>, ids: std::ops::Range<u64>) -> Vec<Outcome> {
-        let (request, mut answer) = request(ids);
-        writer.write(vec![request]);
+        let (waiting, mut answer) = waiting(ids);
+        writer.write(vec![waiting]).unwrap();
         answer.try_recv().unwrap()
     }
 
@@ -223,36 +310,14 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_nobody_waits_for_any_more_is_left_to_come_again() {
-        with_writer(PATIENCE, |writer, _| {
-            let (abandoned, answer) = request(0..3);
-            drop(answer);
-            let (wanted, mut answer) = request(3..5);
-            writer.write(vec![abandoned, wanted]);
-            assert_eq!(answer.try_recv(), Ok(vec![Outcome::Applied; 2]));
-            assert_eq!(count(writer.conn, "orders"), 2);
-        });
-    }
-
-    #[test]
     fn batches_that_wait_share_a_transaction() {
         with_writer(PATIENCE, |writer, _| {
-            let (sender, mut receiver) = mpsc::channel(8);
-            let mut answers = Vec::new();
-            for first in [0, 2000, 4000, 6000] {
-                let (request, answer) = request(first..first + 2000);
-                sender.try_send(request).unwrap();
-                answers.push(answer);
-            }
-            drop(sender);
-            let group = gather(&mut receiver).unwrap();
-            assert_eq!(group.len(), 3, "no further batch once {FULL} events are in hand");
-            writer.write(group);
+            let (waiting, _answers): (Vec<_>, Vec<_>) =
+                [0, 2000, 4000].map(|first| waiting(first..first + 2000)).into_iter().unzip();
+            writer.write(waiting).unwrap();
             let times: i64 =
                 writer.conn.query_row("SELECT count(DISTINCT applied_at) FROM history", [], |row| row.get(0)).unwrap();
             assert_eq!((count(writer.conn, "orders"), times), (6000, 1));
-            assert_eq!(gather(&mut receiver).map(|rest| rest.len()), Some(1));
-            assert!(gather(&mut receiver).is_none());
         });
     }
 

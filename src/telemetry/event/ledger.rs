@@ -3,7 +3,7 @@
 //! Owns: what it finds out about the streams behind it.
 //! Never: a line for each event.
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::domain::id::EntryId;
 use crate::telemetry::Happening;
@@ -22,6 +22,22 @@ pub struct GenerationBegan<'a> {
     pub highest: Option<EntryId>,
 }
 
+/// The ledger lacks events that were acknowledged, and the operator goes on all the same.
+#[derive(Debug, Clone, Copy)]
+pub struct GapAccepted<'a> {
+    /// What it lacks.
+    pub missing: &'a str,
+}
+
+/// The ledger forgot what it may.
+#[derive(Debug, Clone, Copy)]
+pub struct LedgerPruned {
+    /// Entries that can be delivered no more.
+    pub inbox: usize,
+    /// Rows of the history.
+    pub history: usize,
+}
+
 impl Happening for GenerationBegan<'_> {
     fn tell(self, meters: &Meters) {
         meters.generations.increment(1);
@@ -34,5 +50,22 @@ impl Happening for GenerationBegan<'_> {
             generation,
             "an id came again with another entry: the stream was deleted, or its server lost data; the entry was applied"
         );
+    }
+}
+
+impl Happening for LedgerPruned {
+    fn tell(self, meters: &Meters) {
+        let Self { inbox, history } = self;
+        meters.pruned_inbox.increment(inbox as u64);
+        meters.pruned_history.increment(history as u64);
+        if inbox + history > 0 {
+            debug!(inbox, history, "pruned the ledger");
+        }
+    }
+}
+
+impl Happening for GapAccepted<'_> {
+    fn tell(self, _: &Meters) {
+        warn!(missing = self.missing, "going on, as told to, without events that the ledger lacks");
     }
 }

@@ -20,7 +20,7 @@ mod trim;
 pub use failure::{
     DeadLettered, DeadLettersCut, EventFailed, HandlerAway, HandlerBack, HandlerPanicked, HandlerTimedOut,
 };
-pub use ledger::GenerationBegan;
+pub use ledger::{GapAccepted, GenerationBegan, LedgerPruned};
 pub use live::{
     LiveAway, LiveClientCut, LiveClients, LiveGap, NotificationsDropped, NotificationsFailed, NotificationsSent,
     NotifierBack,

@@ -21,12 +21,13 @@ impl Daemon {
     pub(super) fn start(
         world: &World,
         instance: &str,
+        arguments: &[&str],
         settings: &[(&str, &str)],
         environment: &[(&str, &str)],
     ) -> Self {
         let log = world.path(&format!("{instance}-{:016x}.log", fastrand::u64(..)));
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
-        command.arg("run").args(["--instance", instance]);
+        command.arg("run").args(arguments).args(["--instance", instance]);
         // As settings, so that a test can give its own, which come later and win.
         command.arg("--set").arg(format!("redis.url={}", world.server.url()));
         command.args(["--set", "admin.listen=127.0.0.1:0", "--set", "log.format=json"]);

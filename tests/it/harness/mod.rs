@@ -21,6 +21,7 @@ pub(crate) mod certificates;
 pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod embedded;
+pub(crate) mod faults;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod servers;
@@ -82,17 +83,28 @@ impl World {
 
     /// A daemon named `instance`, with these settings over the defaults of the tests.
     pub(crate) fn daemon(&self, instance: &str, settings: &[(&str, &str)]) -> Daemon {
-        Daemon::start(self, instance, settings, &[])
+        Daemon::start(self, instance, &[], settings, &[])
+    }
+
+    /// The same, with more arguments and variables.
+    pub(crate) fn daemon_with(
+        &self,
+        instance: &str,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Daemon {
+        Daemon::start(self, instance, arguments, settings, environment)
     }
 
     /// The same, with these variables in its environment.
     pub(crate) fn daemon_in(&self, instance: &str, settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Daemon {
-        Daemon::start(self, instance, settings, environment)
+        Daemon::start(self, instance, &[], settings, environment)
     }
 
     /// The same, which dies at a crash point.
     pub(crate) fn doomed_daemon(&self, instance: &str, settings: &[(&str, &str)], crash_at: &str) -> Daemon {
-        Daemon::start(self, instance, settings, &[("ORDERD_CRASH_AT", crash_at)])
+        Daemon::start(self, instance, &[], settings, &[("ORDERD_CRASH_AT", crash_at)])
     }
 
     /// A daemon inside of this process, with a handler of the test's own.

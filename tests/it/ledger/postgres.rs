@@ -38,6 +38,10 @@ impl Store for PostgresStore {
         open_with(&self.0.url(), parts).unwrap()
     }
 
+    fn open_telling(&self) -> impl Ledger {
+        open(&self.0.url()).unwrap().telling_effects()
+    }
+
     fn reader(&self) -> LedgerReader {
         reader(&self.0.url()).unwrap()
     }
@@ -181,7 +185,9 @@ fn a_role_that_may_only_write_is_enough_once_the_tables_are_there() {
     database.execute(&format!(
         "GRANT USAGE ON SCHEMA orderd TO {role};
          GRANT SELECT ON orderd.schema_version TO {role};
-         GRANT SELECT, INSERT, UPDATE, DELETE ON orderd.orders, orderd.inbox, orderd.history, orderd.sources TO {role};"
+         GRANT SELECT, INSERT, UPDATE, DELETE ON orderd.orders, orderd.inbox, orderd.history, orderd.sources TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON orderd.bounds, orderd.replays TO {role};
+         GRANT SELECT ON orderd.identity TO {role};"
     ));
     assert_eq!(letters(&apply(&open(&url).unwrap(), lives(0..2))), "AAAA");
 }
