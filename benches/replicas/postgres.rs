@@ -41,7 +41,9 @@ impl Postgres {
             }
             command
         };
-        let made = command("initdb").args(["-D", "data", "-U", "postgres", "-A", "trust", "--no-locale"]).output()?;
+        let made = command("initdb")
+            .args(["-D", "data", "-U", "postgres", "-A", "trust", "--no-locale", "-E", "UTF8"])
+            .output()?;
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = File::create(folder.path().join("log"))?;
