@@ -154,10 +154,8 @@ impl Podman {
 impl Drop for Podman {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for name in ["orderd-pod-0-orderd"] {
-                let output = self.command(&["logs", name]).output();
-                eprintln!("--- log of {name}\n{output:?}");
-            }
+            let output = self.command(&["logs", "orderd-pod-0-orderd"]).output();
+            eprintln!("--- log of the worker\n{output:?}");
         }
         let _ = self.command(&["rm", "--all", "--force", "--time", "2"]).output();
         let _ = self.command(&["pod", "rm", "--all", "--force"]).output();

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::harness::{as_root, run};
 
 /// How long something may take to come true.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 const ENTRYPOINT: &str = r#"#!/bin/sh
 set -e
