@@ -138,7 +138,7 @@ fn run(
     backlog.wait_until_drained(deadline)?;
     let run = Run {
         rate: table::count(events) / began.elapsed().as_secs_f64(),
-        server_cpu: (desk.server_cpu()? - cpu).as_secs_f64() / table::count(events) * 1e6,
+        server_cpu: desk.server_cpu()?.saturating_sub(cpu).as_secs_f64() / table::count(events) * 1e6,
     };
     workers.into_iter().try_for_each(|worker| worker.stop(deadline))?;
     let dead = desk.dead_letters()?;
