@@ -5,6 +5,10 @@
 // Not needed for the build: it tells the linter that helper functions are test code too.
 #![cfg(test)]
 
+mod container;
+mod engine;
+mod guest;
 mod harness;
+mod package;
 mod prometheus;
 mod unit;
