@@ -102,7 +102,7 @@ impl Raw {
         while done < count {
             let read = b"XREADGROUP GROUP g c COUNT 250 BLOCK 5000 STREAMS s >".split(|byte| *byte == b' ');
             let mut words: Vec<&[u8]> = read.collect();
-            (words[2], words[8]) = (GROUP.as_bytes(), STREAM.as_bytes());
+            (words[2], words[9]) = (GROUP.as_bytes(), STREAM.as_bytes());
             self.queue(&words)?;
             self.send()?;
             let ids = ids(self.reply()?);
