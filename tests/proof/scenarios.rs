@@ -307,4 +307,14 @@ pub(crate) const CRASHES: &[Scenario] = &[
         needs: &[("crashes", 3), ("redelivered", 1)],
         ..USUAL
     },
+    Scenario {
+        // A minute is the least that an entry is remembered; each worker prunes when it starts.
+        name: "crash in pruning",
+        fault: faults::roll,
+        settings: &["ledger.keep_inbox=60s"],
+        crash_at: &["before-pruning:0.5", "after-pruning:0.5"],
+        seconds: Some(75),
+        needs: &[("crashes", 3), ("forgotten by the ledger", 1)],
+        ..USUAL
+    },
 ];

@@ -264,21 +264,23 @@ pub(crate) fn kill_or_roll(stage: &mut Stage) {
 }
 
 /// Everything that can go on, and several of it at the same time: a bad network or a server that pauses, and beneath it something else.
+/// Each kind has its turn; every second one is a worker's death.
 pub(crate) fn everything(stage: &mut Stage) {
-    let beneath: [Fault; 12] = [
-        kill,
-        kill,
-        roll,
-        freeze,
+    let deaths: [Fault; 4] = [kill, roll, kill, freeze];
+    let others: [Fault; 9] = [
         servers::kill_server,
+        destroy_group,
         close_connections_now_and_then,
+        limits::no_more_files,
+        refusals::out_of_memory,
         pause_server,
         bad_network,
-        destroy_group,
-        refusals::out_of_memory,
+        limits::no_more_clients,
         refusals::lock_ledger,
-        limits::no_more_files,
     ];
+    let turn = stage.turns;
+    stage.turns += 1;
+    let fault = if turn.is_multiple_of(2) { deaths[turn / 2 % deaths.len()] } else { others[turn / 2 % others.len()] };
     let above = [Weather::Fine, Weather::Slow, Weather::OneWay, Weather::BlackHole];
     let weather = above[stage.rng.usize(..above.len())];
     if let Some(proxy) = &stage.proxy {
@@ -287,7 +289,6 @@ pub(crate) fn everything(stage: &mut Stage) {
     if weather != Weather::Fine {
         stage.journal.injected("bad weather above");
     }
-    let fault = beneath[stage.rng.usize(..beneath.len())];
     fault(stage);
     if let Some(proxy) = &stage.proxy {
         proxy.set(Weather::Fine);
