@@ -266,6 +266,7 @@ pub(crate) const OTHERS: &[Scenario] = &[
     Scenario {
         name: "everything at once",
         fault: faults::everything,
+        produced: producer::Options { rate: 200, ..PRODUCED },
         setting: Setting::Proxied,
         seconds: Some(60),
         needs: &[("kills", 1), ("redelivered", 1), ("bad weather above", 3)],

@@ -281,8 +281,10 @@ pub(crate) fn everything(stage: &mut Stage) {
     let turn = stage.turns;
     stage.turns += 1;
     let fault = if turn.is_multiple_of(2) { deaths[turn / 2 % deaths.len()] } else { others[turn / 2 % others.len()] };
+    // Who is asked to stop is left a way to Redis: in the dark he could acknowledge nothing of what he has done.
     let above = [Weather::Fine, Weather::Slow, Weather::OneWay, Weather::BlackHole];
-    let weather = above[stage.rng.usize(..above.len())];
+    let choice = if turn.is_multiple_of(2) { &above[..2] } else { &above[..] };
+    let weather = choice[stage.rng.usize(..choice.len())];
     if let Some(proxy) = &stage.proxy {
         proxy.set(weather);
     }
