@@ -3,15 +3,18 @@
 //! Owns: dying on the spot, where the variable `ORDERD_CRASH_AT` names the place, in builds with the feature `crash-points`.
 //! Never: in a release: without the feature, nothing of it is compiled.
 
-/// Kills the process if `ORDERD_CRASH_AT` is this place. `PLACE:0.1` does so one time in ten.
+#[cfg(feature = "crash-points")]
+use std::{fs::File, io::Write};
+
+/// Kills the process if `ORDERD_CRASH_AT` names this place. `PLACE:0.1` does so one time in ten; several places stand with commas
+/// between them.
 #[cfg(feature = "crash-points")]
 pub fn point(place: &str) {
     let Ok(wanted) = std::env::var("ORDERD_CRASH_AT") else { return };
-    let (name, chance) = wanted.split_once(':').unwrap_or((&wanted, "1"));
-    if name == place && fastrand::f64() < chance.parse().unwrap_or(1.0) {
-        let own = rustix::process::getpid();
-        // It ends here; should the kernel refuse, the test that waits for it says so.
-        let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+    for (name, chance) in wanted.split(',').map(|part| part.split_once(':').unwrap_or((part, "1"))) {
+        if name == place && fastrand::f64() < chance.parse().unwrap_or(1.0) {
+            die(place);
+        }
     }
 }
 
@@ -22,8 +25,21 @@ pub fn handling<'o>(mut orders: impl Iterator<Item = &'o str>) {
     if let Some(poison) = wanted.strip_prefix("handle=")
         && orders.any(|order| order == poison)
     {
-        point(&wanted);
+        die(&wanted);
     }
+}
+
+/// Leaves the name of the place as a line of the file that `ORDERD_CRASH_LOG` names, if it does, and ends.
+#[cfg(feature = "crash-points")]
+fn die(place: &str) {
+    let log = std::env::var_os("ORDERD_CRASH_LOG").map(|path| File::options().create(true).append(true).open(path));
+    if let Some(Ok(mut log)) = log {
+        // Who counts them sees that one is missing.
+        let _ = writeln!(log, "{place}");
+    }
+    let own = rustix::process::getpid();
+    // It ends here; should the kernel refuse, the test that waits for it says so.
+    let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
 }
 
 /// Does nothing: this build has no crash points.

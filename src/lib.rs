@@ -14,6 +14,7 @@
 pub mod bug;
 pub mod crash;
 pub mod domain;
+pub mod witness;
 
 pub mod supervisor;
 pub mod telemetry;

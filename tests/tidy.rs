@@ -27,6 +27,7 @@ const ROOMS: &[Room] = &[
     Room { name: "domain", layer: 0, never: &[] },
     Room { name: "bug", layer: 0, never: &[] },
     Room { name: "crash", layer: 0, never: &[] },
+    Room { name: "witness", layer: 0, never: &[] },
     Room { name: "tls", layer: 0, never: &[] },
     Room { name: "telemetry", layer: 1, never: &[] },
     Room { name: "supervisor", layer: 2, never: &[] },

@@ -125,6 +125,16 @@ impl<T: Item> Lanes<T> {
         if run.items.is_empty() { None } else { Some(run) }
     }
 
+    /// Puts the first lane that may run and begins with a `wanted` item before all others. Whether there is one.
+    pub fn prefer(&mut self, wanted: impl Fn(&T) -> bool) -> bool {
+        let begins = |index: &usize| self.all.get(*index).and_then(|lane| lane.queue.front()).is_some_and(&wanted);
+        let Some(place) = self.ready.iter().position(begins) else { return false };
+        if let Some(index) = self.ready.remove(place) {
+            self.ready.push_front(index);
+        }
+        true
+    }
+
     /// Gives back an item that was taken and has not failed: it runs again as soon as its lane does. Call this before
     /// [`Lanes::finish`].
     pub fn put_back(&mut self, item: T) {

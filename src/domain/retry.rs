@@ -114,7 +114,7 @@ impl RetryPolicy {
     /// order takes its own delivery off the count, so what is left are crashes.
     ///
     /// Everything that a dying worker had in hand is under suspicion, and mostly innocent. So the second try is on the ordinary
-    /// road, and from then on a suspect runs alone: only the guilty one goes on dying.
+    /// road, and from then on a suspect runs alone, with nothing beside it: only the guilty one goes on dying.
     pub fn take_up(&self, deliveries: u32) -> TakeUp {
         match deliveries {
             crashes if crashes >= self.max_crashes => TakeUp::Dead(DeadReason::TooManyCrashes),

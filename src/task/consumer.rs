@@ -21,6 +21,7 @@ use crate::broker::group::Ensured;
 use crate::broker::hold::Held;
 use crate::broker::read::Reader;
 use crate::bug;
+use crate::crash;
 use crate::domain::decode::FieldNames;
 use crate::domain::id::{ConsumerName, EntryId};
 use crate::supervisor::TaskError;
@@ -145,6 +146,7 @@ impl Consumer {
             self.audited &= self.reader.is_connected();
             match read {
                 Ok(read) => {
+                    crash::point("after-read");
                     self.backoff.succeeded();
                     self.shared.trouble.is_over();
                     self.settle_gone(&read.gone).await;

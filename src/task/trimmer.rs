@@ -110,6 +110,7 @@ impl Trimmer {
         while !shutdown.stopping().is_cancelled() {
             let options = self.options();
             let cut_blocked = options.on_blocked == OnBlocked::Trim;
+            crash::point("before-trim");
             let trimmed = self.broker.trim(options.max_len, options.step(), cut_blocked).await?;
             crash::point("after-trim");
             if trimmed.cut > 0 {

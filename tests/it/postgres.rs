@@ -28,7 +28,10 @@ fn while_the_database_is_away_reading_pauses_and_then_everything_is_applied_once
         for n in 0..1000 {
             let order = format!("r{round}-{n}");
             world.add(&[("action", "created"), ("orderId", &order), ("amount", "1"), ("userId", "u")]);
-            if n == 500 {
+            if n == 500 && round == 1 {
+                database.server.kill9();
+                database.server.start_again();
+            } else if n == 500 {
                 database.server.stop();
                 database.server.start_again();
             }

@@ -1,8 +1,13 @@
 //! What a worker leaves behind when it dies.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::harness::{Daemon, World, field, wait_until};
+use futures_util::FutureExt as _;
+use orderd::domain::outcome::Outcome;
+
+use super::harness::{Daemon, World, field, scripted, wait_until};
 
 /// Nothing counts as left behind while a test runs: only the name can bring an entry back.
 const NEVER: [(&str, &str); 2] = [("reaper.claim_after", "60s"), ("reaper.interval", "50ms")];
@@ -103,4 +108,39 @@ fn an_event_that_kills_its_worker_becomes_a_dead_letter_and_its_neighbours_do_no
     assert_eq!(buried, ["150"]);
     assert_eq!((field(&letters[0], "_reason"), field(&letters[0], "_crashes")), ("max-crashes", "3"));
     assert_eq!(world.applied(), 299);
+}
+
+#[test]
+fn nothing_runs_beside_an_event_that_may_kill_the_worker() {
+    let world = World::new();
+    let suspect = world.left_by_dead_worker("suspect", 2);
+    let (running, others) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (release, released) = tokio::sync::watch::channel(false);
+    let (is_running, others_run) = (Arc::clone(&running), Arc::clone(&others));
+    let handler = scripted(64, 4, move |work| {
+        let (is_running, others_run, mut released) =
+            (Arc::clone(&is_running), Arc::clone(&others_run), released.clone());
+        async move {
+            if work.event.order.as_str() == "suspect" {
+                is_running.store(true, Ordering::SeqCst);
+                released.wait_for(|released| *released).await.unwrap();
+            } else {
+                others_run.fetch_add(1, Ordering::SeqCst);
+            }
+            Outcome::Applied
+        }
+        .boxed()
+    });
+    let worker = world.embedded("w", &SOON, handler);
+    wait_until("the suspect runs", || running.load(Ordering::SeqCst));
+    world.add_many(20, 20);
+    wait_until("the others are in hand", || {
+        world.pending() == 21 && worker.metric("orderd_entries_read_total") >= 20.0
+    });
+    assert_eq!(others.load(Ordering::SeqCst), 0);
+    assert!(world.pending_entries().iter().any(|entry| entry.id == suspect && entry.deliveries == 3));
+    release.send(true).unwrap();
+    world.wait_until_drained();
+    assert_eq!((others.load(Ordering::SeqCst), world.dead_letters().len()), (20, 0));
+    worker.stop().unwrap();
 }

@@ -16,10 +16,11 @@ use rusqlite::Connection;
 use crate::checker::record::{RUN, Run, What};
 use crate::checker::{Judgement, judge};
 use crate::scenario::{Take, folder};
+use crate::stage::book::Place;
 use crate::stage::journal::Journal;
 use crate::stage::producer::{Options, Producer};
 use crate::stage::sampler;
-use crate::stage::stream::{GROUP, Redis, STREAM, dump, open_ledger, text};
+use crate::stage::stream::{GROUP, Redis, STREAM, dump, text};
 
 /// What it handles goes here. Like most handlers it does not know that an event may come twice.
 const LEDGER: &str = r"
@@ -51,7 +52,8 @@ pub(crate) fn run(take: &Take) -> Judgement {
     let journal = Journal::begin(&folder);
     let name = "tutorial loop".to_owned();
     let (group, needs) = (GROUP.to_owned(), vec![("kills".to_owned(), 3)]);
-    let run = Run { name, seed: take.seed, group, one_at_a_time: false, calm: false, leases: false, needs };
+    let run =
+        Run { name, seed: take.seed, group, one_at_a_time: false, calm: false, leases: false, witnessed: false, needs };
     journal.object(RUN, &run);
     play(take, &journal);
     judge(&folder).expect("the files of the run can be read")
@@ -67,10 +69,10 @@ fn play(take: &Take, journal: &Journal) {
     redis.ask(|connection| create.exec(connection)).expect("a group");
     let start = |index: usize| Looping::start(&socket, &ledger, &format!("w{index}-0"));
     let mut loops: Vec<Looping> = (0..WORKERS).map(start).collect();
-    let options = Options { rate: 400, malformed: 0, too_early: 0 };
+    let options = Options { rate: 400, malformed: 0, too_early: 0, poison: false };
     let mut producer = Producer::new(journal, socket.clone(), options, take.seed);
     producer.begin_orders();
-    let sampler = sampler::sample(journal, socket.clone(), ledger.clone());
+    let sampler = sampler::sample(journal, socket.clone(), Place::File(ledger.clone()));
     let producing = producer.start();
     let mut rng = Rng::with_seed(take.seed);
     let end = Instant::now() + take.time;
@@ -92,7 +94,7 @@ fn play(take: &Take, journal: &Journal) {
     }
     sampler.stop();
     loops.into_iter().for_each(Looping::kill);
-    dump(journal, &mut redis, &open_ledger(&ledger));
+    dump(journal, &mut redis, &Place::File(ledger).open());
 }
 
 impl Looping {

@@ -48,6 +48,15 @@ fn an_order_that_is_running_does_not_run_twice() {
 }
 
 #[test]
+fn a_lane_that_begins_with_what_is_preferred_comes_first() {
+    let mut lanes = Lanes::new(4096);
+    (1..=5).for_each(|n| lanes.admit(job(&format!("order-{n}"), n)));
+    assert!(lanes.prefer(|item| item.id.ms == 4) && !lanes.prefer(|item| item.id.ms == 9));
+    assert_eq!(ids(&lanes.take(1, true).unwrap()), [4]);
+    assert_eq!(ids(&lanes.take(10, true).unwrap()), [1, 2, 3, 5], "nothing is lost by it");
+}
+
+#[test]
 fn a_failed_event_holds_up_its_order_and_no_other_of_its_lane() {
     let now = Instant::now();
     let mut lanes = Lanes::new(1);

@@ -35,6 +35,16 @@ pub(super) struct Running {
     started: Instant,
 }
 
+/// Whether an event is under way that has to run alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Suspect {
+    None,
+    /// It may make its call fail, so it has one for itself.
+    OfFailing,
+    /// It may kill this worker, so nothing runs beside it.
+    OfKilling,
+}
+
 /// How a call ended.
 pub(super) enum CallEnd {
     Outcomes(Vec<Outcome>),
@@ -62,9 +72,14 @@ impl LaneTask {
                 Some(outage) if outage.probe_at <= now && self.running.is_empty() && self.beginning == 0 => 1,
                 Some(_) => return,
             };
+            if self.waits_for_stillness() {
+                return;
+            }
             // Two suspects at the same time, and an innocent one would be found beside the body.
-            let Some(mut run) = self.lanes.take(most, !self.suspect_runs) else { return };
-            self.suspect_runs |= run.items.iter().any(Job::alone);
+            let Some(mut run) = self.lanes.take(most, self.suspect == Suspect::None) else { return };
+            if let Some(job) = run.items.iter().find(|job| job.alone()) {
+                self.suspect = if job.life.deadly { Suspect::OfKilling } else { Suspect::OfFailing };
+            }
             if run.items.iter().any(|job| job.delivery.origin() == Origin::TakenUp) {
                 let rest = run.items.split_off(run.items.len().min(TAKEN_UP_BATCH));
                 rest.into_iter().for_each(|job| self.lanes.put_back(job));
@@ -72,6 +87,27 @@ impl LaneTask {
             } else {
                 self.start_call(run);
             }
+        }
+    }
+
+    /// Whether nothing may begin now, since an event that may kill this worker runs, or is to run next. Whatever ran beside it when the
+    /// worker died would be as guilty as it is, and only its own deaths are counted.
+    fn waits_for_stillness(&mut self) -> bool {
+        if self.suspect == Suspect::OfKilling {
+            return true;
+        }
+        if !self.has_deadly {
+            return false;
+        }
+        self.has_deadly = self.lanes.iter().any(|job| job.life.deadly);
+        let is_still = self.running.is_empty() && self.beginning == 0;
+        self.lanes.prefer(|job| job.life.deadly) && !is_still
+    }
+
+    /// A run with these events is over.
+    fn is_over<'l>(&mut self, mut lives: impl Iterator<Item = &'l Life>) {
+        if lives.any(|life| life.alone) {
+            self.suspect = Suspect::None;
         }
     }
 
@@ -106,7 +142,7 @@ impl LaneTask {
                 self.begin_again.succeeded();
                 let (kept, gone): (Vec<Job>, Vec<Job>) =
                     run.items.into_iter().partition(|job| !lost.contains(&job.id()));
-                self.suspect_runs &= !gone.iter().any(Job::alone);
+                self.is_over(gone.iter().map(|job| &job.life));
                 gone.into_iter().for_each(|job| self.let_go_of_lost(job.delivery));
                 run.items = kept;
                 if run.items.is_empty() {
@@ -117,7 +153,7 @@ impl LaneTask {
             }
             Err(_) => {
                 self.no_begin_before = Instant::now() + self.begin_again.failed();
-                self.suspect_runs &= !run.items.iter().any(Job::alone);
+                self.is_over(run.items.iter().map(|job| &job.life));
                 run.items.into_iter().for_each(|job| self.lanes.put_back(job));
                 self.lanes.finish(&run.lanes);
             }
@@ -166,7 +202,7 @@ impl LaneTask {
 
     pub(super) fn called(&mut self, number: u64, end: CallEnd) {
         let Some(Running { duties, batch, lanes, started }) = self.running.remove(&number) else { return };
-        self.suspect_runs &= !duties.iter().any(|(_, life)| life.alone);
+        self.is_over(duties.iter().map(|(_, life)| life));
         let events = batch.len();
         let handler = self.parts.handler.name();
         let outcomes = match end {
@@ -194,6 +230,11 @@ impl LaneTask {
         self.parts.telemetry.emit(BatchHandled { handler, events, took: started.elapsed() });
         // A handler that was left behind may still hold the batch; then it keeps it, and the events are copied.
         let works = Arc::try_unwrap(batch).unwrap_or_else(|batch| batch.to_vec());
+        self.witness.say(works.iter().zip(&outcomes).filter_map(|(work, outcome)| match outcome {
+            Outcome::Applied | Outcome::AppliedTo(_) => Some((work.event.origin(), true)),
+            Outcome::Duplicate => Some((work.event.origin(), false)),
+            _ => None,
+        }));
         let jobs = duties.into_iter().zip(works);
         let jobs = jobs.map(|((delivery, life), work)| Job {
             delivery,

@@ -34,6 +34,8 @@ pub struct Life {
     pub recorded: bool,
     /// Whether it is suspected of killing workers or of failing whole calls, and has to run alone.
     pub alone: bool,
+    /// Whether it is suspected of killing workers.
+    pub deadly: bool,
     /// Whether it has come too early.
     pub turn: Turn,
 }
@@ -102,7 +104,8 @@ impl Admission {
             Origin::TakenUp => policy.take_up(delivery.deliveries()),
         };
         let failures = record.as_ref().map_or(0, |record| record.failures);
-        let life = Life { failures, recorded: record.is_some(), alone: taken_up == TakeUp::RunAlone, turn: Turn::Own };
+        let deadly = taken_up == TakeUp::RunAlone;
+        let life = Life { failures, recorded: record.is_some(), alone: deadly, deadly, turn: Turn::Own };
         let decoded = match withheld {
             None => decode(entry, names),
             Some(size) => Err(Undecodable { entry, error: DecodeError::entry_too_large(size) }),

@@ -10,6 +10,7 @@ use super::job::{Job, Turn, epoch_ms};
 use super::{Gate, LaneTask, Outage, Step};
 use crate::broker::error::BrokerError;
 use crate::broker::hold::Held;
+use crate::crash;
 use crate::domain::id::EntryId;
 use crate::domain::lanes::Item as _;
 use crate::domain::notice::Notice;
@@ -107,6 +108,7 @@ impl LaneTask {
         let (consumer, held) = (job.delivery.consumer().clone(), Held::from(&job.delivery));
         self.steps.push(Box::pin(async move {
             let result = broker.park(&consumer, held, &record).await;
+            crash::point("after-parking");
             Step::Parked(held.id, result)
         }));
     }

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use self::call::{CallEnd, Running};
+use self::call::{CallEnd, Running, Suspect};
 use self::early::Looked;
 use self::job::{Admission, Job, Letter};
 use self::settle::{AckBatch, Settling};
@@ -35,6 +35,7 @@ use crate::task::nudge::Nudge;
 use crate::task::tuning::Tuned;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::Levels;
+use crate::witness::Witness;
 
 mod call;
 mod early;
@@ -121,8 +122,11 @@ pub struct LaneTask {
     letters: Settling<VecDeque<Letter>>,
     outage: Option<Outage>,
     beginning: usize,
-    /// Whether an event is under way that is suspected of killing workers.
-    suspect_runs: bool,
+    /// Whether an event is under way that has to run alone.
+    suspect: Suspect,
+    /// Whether an event may wait that is suspected of killing workers.
+    has_deadly: bool,
+    witness: Witness,
     begin_again: Backoff,
     no_begin_before: Instant,
     renewed: Instant,
@@ -183,7 +187,9 @@ impl LaneTask {
             letters: Settling::new(now),
             outage: None,
             beginning: 0,
-            suspect_runs: false,
+            suspect: Suspect::None,
+            has_deadly: false,
+            witness: Witness::new(),
             begin_again: settle::backoff(),
             no_begin_before: now,
             renewed: now,
@@ -249,6 +255,7 @@ impl LaneTask {
     fn arrived(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Admission(Admission { jobs, waiting, letters }) => {
+                self.has_deadly |= jobs.iter().chain(waiting.iter().map(|(job, _)| job)).any(|job| job.life.deadly);
                 jobs.into_iter().for_each(|job| self.lanes.admit(job));
                 waiting.into_iter().for_each(|(job, due)| self.lanes.block(job, due));
                 self.letters.waiting.extend(letters);

@@ -128,6 +128,13 @@ impl Postgres {
         wait_for("the server to end", || child.try_wait().expect("wait"));
     }
 
+    /// Ends it as a power cut would, but for what is on the disk.
+    pub(crate) fn kill9(&self) {
+        let mut child = self.child.lock().unwrap();
+        child.kill().expect("a signal");
+        child.wait().expect("wait");
+    }
+
     /// Starts it again at the same place.
     pub(crate) fn start_again(&self) {
         *self.child.lock().unwrap() =
@@ -187,10 +194,12 @@ impl Database {
 
     /// The one value that a query answers.
     pub(crate) fn value<T: FromSqlOwned>(&self, sql: &str) -> T {
-        block_on(async {
-            let client = connect(&self.url()).await.expect("a connection");
-            client.query_one(sql, &[]).await.expect("a row").get(0)
-        })
+        self.try_value(sql).expect("a row")
+    }
+
+    /// The same; an error while the server is away.
+    pub(crate) fn try_value<T: FromSqlOwned>(&self, sql: &str) -> Result<T, tokio_postgres::Error> {
+        block_on(async { connect(&self.url()).await?.query_one(sql, &[]).await?.try_get(0) })
     }
 
     /// What a query answers, as text: a line for each row, with bars between the columns.

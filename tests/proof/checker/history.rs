@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use super::record::{self, Added, Applied, Fact, Id, Letter, OrderRow, Run, Sample, Stream, What};
+use super::record::{self, Added, Applied, Fact, Id, Letter, OrderRow, Run, Sample, Stream, What, Witnessed};
 
 /// Everything that is known of a run.
 pub(crate) struct History {
@@ -21,6 +21,7 @@ pub(crate) struct History {
     pub letters: Vec<Letter>,
     pub facts: Vec<Fact>,
     pub samples: Vec<Sample>,
+    pub witness: Vec<Witnessed>,
     pub end: Stream,
     pub index: Index,
 }
@@ -50,6 +51,7 @@ impl History {
             letters: lines(&folder.join(record::LETTERS))?,
             facts: lines(&folder.join(record::FACTS))?,
             samples: lines(&folder.join(record::SAMPLES))?,
+            witness: lines(&folder.join(record::WITNESS))?,
             end: object(&folder.join(record::END))?,
             index: Index::default(),
         };
@@ -102,8 +104,8 @@ impl Index {
                 What::Deleted { ids } => index.deleted.extend(ids),
                 What::HeldOnPurpose { ids } => index.held.extend(ids),
                 What::ServerRestarted { last_generated } => {
-                    let before = history.added.iter().filter(|added| added.at <= fact.at);
-                    index.forgotten.extend(before.filter_map(|added| added.id).filter(|id| id > last_generated));
+                    let before = history.added.iter().filter_map(|added| added.id).filter(|id| id.ms <= fact.at);
+                    index.forgotten.extend(before.filter(|id| id > last_generated));
                 }
                 _ => {}
             }

@@ -18,6 +18,7 @@ pub(crate) mod record;
 mod report;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 /// How a promise can be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +47,8 @@ pub(crate) enum Class {
     NeedlessRedelivery,
     /// Taken back from a worker that had rightly taken it over.
     StolenLease,
+    /// The ledger and what the workers were told do not agree.
+    Contradiction,
     /// A worker ended that nobody had told to, or not as it should.
     BadEnd,
 }
@@ -87,6 +90,7 @@ pub(crate) fn judge(folder: &Path) -> Result<Judgement, String> {
     entries::check(&history, &mut violations);
     order::check(&history, &mut violations);
     moments::check(&history, &mut violations);
+    witness::check(&history, &mut violations);
     let counts = report::counts(&history);
     let missing = history.run.needs.iter().filter(|(what, least)| counts.get(what).copied().unwrap_or(0) < *least);
     let missing: Vec<String> = missing.map(|(what, least)| format!("{what} (at least {least})")).collect();
@@ -128,6 +132,7 @@ impl Class {
             Self::DeadLetterMismatch => "dead letter mismatch",
             Self::NeedlessRedelivery => "needless redelivery",
             Self::StolenLease => "stolen lease",
+            Self::Contradiction => "contradiction",
             Self::BadEnd => "bad end",
         }
     }

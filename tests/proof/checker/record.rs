@@ -23,6 +23,8 @@ pub(crate) const LETTERS: &str = "letters.jsonl";
 pub(crate) const FACTS: &str = "facts.jsonl";
 /// The state of the stream, twenty times a second: [`Sample`].
 pub(crate) const SAMPLES: &str = "samples.jsonl";
+/// What each worker was told by its handler, written by the worker itself before it acknowledged: [`Witnessed`].
+pub(crate) const WITNESS: &str = "witness.jsonl";
 /// The state of the stream at the end: one [`Stream`].
 pub(crate) const END: &str = "end.json";
 
@@ -36,6 +38,7 @@ pub(crate) struct Id {
 
 /// What a run was about.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and a name in the file")]
 pub(crate) struct Run {
     pub name: String,
     pub seed: u64,
@@ -47,6 +50,9 @@ pub(crate) struct Run {
     pub calm: bool,
     /// Every worker could reach Redis whenever it ran, so a lease that changes hands twice was stolen.
     pub leases: bool,
+    /// The workers kept a record of their own.
+    #[serde(default)]
+    pub witnessed: bool,
     /// What has to have happened, and how often at least: else the run shows nothing.
     pub needs: Vec<(String, u64)>,
 }
@@ -129,6 +135,15 @@ pub(crate) struct Sample {
     pub mark: i64,
 }
 
+/// A worker was told that the effect of an entry is in place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Witnessed {
+    pub worker: String,
+    pub entry: Id,
+    /// Whether it was put there then; else it was found there.
+    pub fresh: bool,
+}
+
 /// Something that was done to the system, or that it did by itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Fact {
@@ -146,7 +161,12 @@ pub(crate) enum What {
     /// A worker was killed, with so many entries in its hand.
     Killed { worker: String, in_flight: u64 },
     /// A worker killed itself at a crash point, as it was told to.
-    Crashed { worker: String },
+    Crashed {
+        worker: String,
+        /// The name of the point.
+        #[serde(default)]
+        place: String,
+    },
     /// A worker ended that nobody had told to.
     Died { worker: String, status: String },
     /// A worker was frozen, with so many entries in its hand.
@@ -155,7 +175,7 @@ pub(crate) enum What {
     Thawed { worker: String },
     /// A worker was asked to stop, and did. `mark` was read before what was left pending under its names.
     Stopped { worker: String, ok: bool, mark: i64, left: Vec<Id> },
-    /// Redis was killed and started again; the last id that it gave out, as it knows it now.
+    /// Redis was killed and started again, or another took its place: the newest entry that it knows of those that were added before.
     ServerRestarted { last_generated: Id },
     /// Somebody else deleted these entries.
     Deleted { ids: Vec<Id> },
@@ -165,6 +185,8 @@ pub(crate) enum What {
     HeldOnPurpose { ids: Vec<Id> },
     /// Something else that is only counted.
     Injected { kind: String },
+    /// The same, so many times: of what can be counted only afterwards.
+    Counted { kind: String, count: u64 },
     /// The workers did not come to an end of their work in time.
     NotDrained,
 }
@@ -175,7 +197,7 @@ impl Fact {
         match &self.what {
             What::Started { worker }
             | What::Killed { worker, .. }
-            | What::Crashed { worker }
+            | What::Crashed { worker, .. }
             | What::Died { worker, .. }
             | What::Frozen { worker, .. }
             | What::Thawed { worker }

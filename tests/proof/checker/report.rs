@@ -28,6 +28,11 @@ pub(crate) fn counts(history: &History) -> BTreeMap<String, u64> {
     add("deleted by others", history.index.deleted.iter().filter(|id| !history.is_settled(**id)).count());
     add("inversions", inversions(history).len());
     add("overtakings", overtakings(history).len());
+    add("witnessed", history.witness.iter().map(|line| line.entry).collect::<HashSet<Id>>().len());
+    let suppressed = history.witness.iter().filter(|line| !line.fresh).count();
+    add("duplicates suppressed", suppressed);
+    let lengths = history.samples.iter().map(|sample| usize::try_from(sample.stream.length).unwrap_or(usize::MAX));
+    add("longest stream", lengths.max().unwrap_or_default());
     let redelivered = redelivered(history);
     add("redelivered", redelivered.len());
     add("recovered", redelivered.iter().filter(|id| history.is_settled(**id)).count());
@@ -38,7 +43,10 @@ pub(crate) fn counts(history: &History) -> BTreeMap<String, u64> {
                 add("kills", 1);
                 add("in flight at a kill", usize::try_from(*in_flight).unwrap_or(usize::MAX));
             }
-            What::Crashed { .. } => add("crashes", 1),
+            What::Crashed { place, .. } => {
+                add("crashes", 1);
+                add(&format!("crashes {place}"), 1);
+            }
             What::Frozen { in_flight, .. } => {
                 add("freezes", 1);
                 add("in flight at a freeze", usize::try_from(*in_flight).unwrap_or(usize::MAX));
@@ -49,6 +57,7 @@ pub(crate) fn counts(history: &History) -> BTreeMap<String, u64> {
             What::GroupLost => add("groups lost", 1),
             What::HeldOnPurpose { ids } => add("held on purpose", ids.len()),
             What::Injected { kind } => add(kind, 1),
+            What::Counted { kind, count } => add(kind, usize::try_from(*count).unwrap_or(usize::MAX)),
             What::Thawed { .. } | What::Died { .. } | What::NotDrained => {}
         }
     }

@@ -6,7 +6,9 @@ use std::path::Path;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::record::{self, Added, Applied, Fact, Fate, Group, Held, Id, Letter, OrderRow, Run, Sample, Stream, What};
+use super::record::{
+    self, Added, Applied, Fact, Fate, Group, Held, Id, Letter, OrderRow, Run, Sample, Stream, What, Witnessed,
+};
 use super::{Class, Judgement, Verdict, judge};
 
 /// The files of a run, before they are written.
@@ -18,6 +20,7 @@ struct Files {
     letters: Vec<Letter>,
     facts: Vec<Fact>,
     samples: Vec<Sample>,
+    witness: Vec<Witnessed>,
     end: Stream,
 }
 
@@ -58,6 +61,7 @@ fn valid() -> Files {
             one_at_a_time: true,
             calm: false,
             leases: true,
+            witnessed: true,
             needs: vec![("kills".to_owned(), 1), ("redelivered".to_owned(), 1)],
         },
         added: Vec::new(),
@@ -66,6 +70,7 @@ fn valid() -> Files {
         letters: Vec::new(),
         facts: Vec::new(),
         samples: Vec::new(),
+        witness: Vec::new(),
         end: stream(5, 22, 22, &[]),
     };
     let mut versions = [0, 0];
@@ -103,6 +108,9 @@ fn valid() -> Files {
         });
     }
     files.samples.push(Sample { at: 300, stream: stream(1, 22, 22, &[(13, "w2-0", 2)]), mark: 22 });
+    let told = |row: &Applied| Witnessed { worker: worker("w1"), entry: row.entry, fresh: true };
+    files.witness = files.applied.iter().map(told).collect();
+    files.witness.push(Witnessed { worker: worker("w2"), entry: id(14), fresh: false });
     files.facts.push(fact(10, What::Started { worker: worker("w1") }));
     files.facts.push(fact(11, What::Started { worker: worker("w2") }));
     files.facts.push(fact(150, What::Killed { worker: worker("w1"), in_flight: 1 }));
@@ -132,6 +140,7 @@ fn write(folder: &Path, files: &Files) {
     lines(&folder.join(record::LETTERS), &files.letters);
     lines(&folder.join(record::FACTS), &files.facts);
     lines(&folder.join(record::SAMPLES), &files.samples);
+    lines(&folder.join(record::WITNESS), &files.witness);
 }
 
 fn judged(files: &Files) -> Judgement {
@@ -154,6 +163,7 @@ fn planted(class: Class, plant: impl FnOnce(&mut Files)) {
 fn take_out(files: &mut Files, ms: u64) {
     let at = files.applied.iter().position(|row| row.entry == id(ms)).unwrap();
     let gone = files.applied.remove(at);
+    files.witness.retain(|line| line.entry != id(ms));
     for row in files.applied.iter_mut().filter(|row| row.order == gone.order && row.version > gone.version) {
         row.version -= 1;
     }
@@ -171,6 +181,7 @@ fn a_valid_history_is_valid_and_its_numbers_are_right() {
     assert_eq!(judgement.count("unanswered"), 1);
     assert_eq!(judgement.count("redelivered"), 1);
     assert_eq!(judgement.count("recovered"), 1);
+    assert_eq!((judgement.count("witnessed"), judgement.count("duplicates suppressed")), (20, 1));
 }
 
 #[test]
@@ -329,6 +340,21 @@ fn a_lease_that_was_stolen_back_is_found() {
     steal(&mut files);
     files.facts.push(fact(2_500, What::Killed { worker: worker("w2"), in_flight: 1 }));
     assert_eq!(judged(&files).verdict, Verdict::Valid, "the second worker had died");
+}
+
+#[test]
+fn a_ledger_that_does_not_agree_with_what_the_workers_were_told_is_found() {
+    planted(Class::Contradiction, |files| {
+        files.witness.push(Witnessed { worker: worker("w1"), entry: id(13), fresh: true });
+    });
+    planted(Class::Contradiction, |files| files.witness.retain(|line| line.entry != id(20)));
+    planted(Class::Duplicated, |files| {
+        files.witness.push(Witnessed { worker: worker("w2"), entry: id(20), fresh: true });
+    });
+    let mut files = valid();
+    files.witness.clear();
+    files.run.witnessed = false;
+    assert_eq!(judged(&files).verdict, Verdict::Valid, "nobody was asked");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use crate::stage::Stage;
 use crate::stage::proxy::Weather;
 use crate::stage::stream::{DEAD, GROUP, STREAM};
 
+pub(crate) mod limits;
 pub(crate) mod refusals;
+pub(crate) mod servers;
 
 /// One step of trouble, with its pauses.
 pub(crate) type Fault = fn(&mut Stage);
@@ -51,13 +53,6 @@ pub(crate) fn freeze(stage: &mut Stage) {
     stage.pause(Duration::from_secs(3));
     stage.thaw(&worker);
     stage.pause(Duration::from_secs(1));
-}
-
-/// Redis is killed, and comes back with everything that it has answered.
-pub(crate) fn kill_server(stage: &mut Stage) {
-    stage.pause_between(800, 1_600);
-    let pause = stage.rng.u64(50..800);
-    stage.kill_server(Duration::from_millis(pause));
 }
 
 /// Every connection of the workers is closed at the server, every 50 ms for a while.
@@ -181,6 +176,7 @@ pub(crate) fn bad_network(stage: &mut Stage) {
         (Weather::Cut, "replies cut"),
         (Weather::BlackHole, "black holes"),
         (Weather::OneWay, "one-way networks"),
+        (Weather::HalfOpen, "half-open connections"),
         (Weather::Fine, "connections reset"),
         (Weather::Slow, "slow network"),
     ];
@@ -262,19 +258,39 @@ pub(crate) fn renew_front(stage: &mut Stage) {
     let _ = stage.redis.ask(|connection| renew.query::<Vec<String>>(connection));
 }
 
-/// Everything that can go on at the same time.
+/// kill -9 or SIGTERM, for crash points on the ways that lead from there.
+pub(crate) fn kill_or_roll(stage: &mut Stage) {
+    if stage.rng.bool() { kill(stage) } else { roll(stage) }
+}
+
+/// Everything that can go on, and several of it at the same time: a bad network or a server that pauses, and beneath it something else.
 pub(crate) fn everything(stage: &mut Stage) {
-    let faults: [Fault; 9] = [
+    let beneath: [Fault; 12] = [
         kill,
         kill,
         roll,
         freeze,
-        kill_server,
+        servers::kill_server,
         close_connections_now_and_then,
         pause_server,
         bad_network,
         destroy_group,
+        refusals::out_of_memory,
+        refusals::lock_ledger,
+        limits::no_more_files,
     ];
-    let fault = faults[stage.rng.usize(..faults.len())];
+    let above = [Weather::Fine, Weather::Slow, Weather::OneWay, Weather::BlackHole];
+    let weather = above[stage.rng.usize(..above.len())];
+    if let Some(proxy) = &stage.proxy {
+        proxy.set(weather);
+    }
+    if weather != Weather::Fine {
+        stage.journal.injected("bad weather above");
+    }
+    let fault = beneath[stage.rng.usize(..beneath.len())];
     fault(stage);
+    if let Some(proxy) = &stage.proxy {
+        proxy.set(Weather::Fine);
+    }
+    stage.pause_between(200, 600);
 }

@@ -14,10 +14,10 @@ use crate::stage::stream::STREAM;
 /// Redis is out of memory: nothing can be added, no dead letter either, and all else goes on.
 pub(crate) fn out_of_memory(stage: &mut Stage) {
     stage.pause_between(300, 600);
-    set_max_memory(stage, "1");
+    set(stage, "maxmemory", "1");
     stage.journal.injected("out of memory");
     stage.pause_between(300, 2_000);
-    set_max_memory(stage, "0");
+    set(stage, "maxmemory", "0");
 }
 
 /// Redis takes no writes, as a primary that was demoted.
@@ -47,19 +47,27 @@ pub(crate) fn overwrite_key(stage: &mut Stage) {
 /// Another process holds the lock of the ledger, sometimes for longer than a worker waits for it.
 pub(crate) fn lock_ledger(stage: &mut Stage) {
     stage.pause_between(500, 900);
-    let holder = Connection::open(stage.ledger()).expect("the ledger opens");
+    let pause = Duration::from_millis(stage.rng.u64(500..=7_000));
+    hold_ledger(stage, pause);
+    stage.journal.injected("ledger locked");
+}
+
+/// Holds the lock of the ledger for so long.
+pub(crate) fn hold_ledger(stage: &mut Stage, pause: Duration) {
+    let Some(file) = stage.ledger_file() else { return };
+    let holder = Connection::open(file).expect("the ledger opens");
     holder.busy_timeout(Duration::from_secs(30)).expect("a time to wait");
     holder.execute_batch("BEGIN IMMEDIATE").expect("the lock of the ledger");
-    stage.journal.injected("ledger locked");
-    stage.pause_between(500, 7_000);
+    stage.pause(pause);
     holder.execute_batch("ROLLBACK").expect("the lock is given back");
 }
 
-fn set_max_memory(stage: &mut Stage, bytes: &str) {
-    tell(stage, redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes));
+/// Changes a setting of Redis.
+pub(crate) fn set(stage: &mut Stage, name: &str, value: &str) {
+    tell(stage, redis::cmd("CONFIG").arg("SET").arg(name).arg(value));
 }
 
-fn tell(stage: &mut Stage, command: &Cmd) {
+pub(crate) fn tell(stage: &mut Stage, command: &Cmd) {
     stage.redis.ask(|connection| command.exec(connection)).expect("the server does as it is told");
 }
 

@@ -58,6 +58,13 @@ impl Journal {
         fs::write(self.path(name), text).expect("it is written");
     }
 
+    /// The files of the run that end so.
+    pub(crate) fn files(&self, ending: &str) -> Vec<PathBuf> {
+        let files = fs::read_dir(&*self.folder).expect("the folder of the run");
+        let files = files.map(|file| file.expect("a file of the run").path());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == ending)).collect()
+    }
+
     pub(crate) fn lines(&self, name: &str) -> Lines {
         Lines(File::create(self.path(name)).expect("a file of the run"))
     }

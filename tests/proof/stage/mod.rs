@@ -4,24 +4,31 @@
 //! Never: what is done (`faults`); whether it was borne (`checker`).
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use orderd::cli::sandbox::{Options, PrivateServer};
+use orderd::cli::sandbox::Options;
 
+use self::book::Place as Ledger;
 use self::journal::{Journal, now};
 use self::proxy::Proxy;
+use self::server::{Kind, Servers};
 use self::stream::{GROUP, Redis};
-use self::worker::{Place, Worker};
+use self::worker::{Allowance, Place, Worker};
 use crate::checker::record::{Id, Stream, What};
+use crate::postgres::{Database, Postgres};
 
+pub(crate) mod book;
 pub(crate) mod journal;
 pub(crate) mod producer;
 pub(crate) mod proxy;
 pub(crate) mod sampler;
+pub(crate) mod server;
 pub(crate) mod stream;
 pub(crate) mod worker;
 
@@ -36,16 +43,22 @@ pub(crate) struct Stage {
     /// Under which name each worker was started, where that is not its own.
     names: BTreeMap<String, String>,
     pub proxy: Option<Proxy>,
-    pub server: PrivateServer,
+    pub servers: Servers,
     pub redis: Redis,
+    pub ledger: Ledger,
     pub journal: Journal,
     pub rng: Rng,
     settings: Vec<String>,
     environment: Vec<(String, String)>,
+    crash_points: &'static [&'static str],
+    /// So many crashes at each of the points are enough; 0 for as many as there are.
+    enough: usize,
     /// Entries that a consumer of the harness has in its hand.
     pub held: Vec<Id>,
     /// How often the weather has changed.
     pub weathers: usize,
+    /// How often something was done that takes turns.
+    pub turns: usize,
 }
 
 /// What a stage is made of.
@@ -53,35 +66,50 @@ pub(crate) struct Props {
     pub journal: Journal,
     pub server: Options,
     pub seed: u64,
+    pub kind: Kind,
     pub proxied: bool,
+    pub on_postgres: bool,
     pub settings: Vec<String>,
     pub environment: Vec<(String, String)>,
+    /// Where the workers kill themselves, and how often: `PLACE:0.1`.
+    pub crash_points: &'static [&'static str],
+    pub enough: usize,
 }
 
 impl Stage {
-    pub(crate) fn set(props: Props) -> Self {
-        let mut server = props.server;
-        server.tcp = true;
-        // Killed, it loses nothing that it has answered.
-        server.args.extend(["--appendonly", "yes", "--appendfsync", "always"].map(Into::into));
-        let server = PrivateServer::start(server).expect("a redis-server starts");
-        Self {
+    /// Sets it. `None` where something that it needs is not here.
+    pub(crate) fn set(props: Props) -> Option<Self> {
+        let servers = Servers::start(props.kind, props.server)?;
+        let ledger = if props.on_postgres {
+            Ledger::Postgres(Arc::new(Database::on(Arc::new(Postgres::start()?))))
+        } else {
+            Ledger::File(props.journal.path("orders.db"))
+        };
+        Some(Self {
             workers: BTreeMap::new(),
             names: BTreeMap::new(),
-            proxy: props.proxied.then(|| Proxy::start(server.port().expect("a port"))),
-            redis: Redis::new(server.socket()),
-            server,
+            proxy: props.proxied.then(|| Proxy::start(servers.port())),
+            redis: Redis::new(servers.socket()),
+            servers,
+            ledger,
             journal: props.journal,
             rng: Rng::with_seed(props.seed),
             settings: props.settings,
             environment: props.environment,
+            crash_points: props.crash_points,
+            enough: props.enough,
             held: Vec::new(),
             weathers: 0,
-        }
+            turns: 0,
+        })
     }
 
-    pub(crate) fn ledger(&self) -> PathBuf {
-        self.journal.path("orders.db")
+    /// The file of the ledger, where it is one.
+    pub(crate) fn ledger_file(&self) -> Option<PathBuf> {
+        match &self.ledger {
+            Ledger::File(path) => Some(path.clone()),
+            Ledger::Postgres(_) => None,
+        }
     }
 
     /// Starts a worker; `instance` is the name that it is to take in the group.
@@ -89,11 +117,12 @@ impl Stage {
         self.names.insert(worker.to_owned(), instance.to_owned());
         let redis = match &self.proxy {
             Some(proxy) => format!("redis://127.0.0.1:{}", proxy.port()),
-            None => self.server.url(),
+            None => self.servers.server.url(),
         };
-        let (ledger, log) = (self.ledger(), self.journal.path(&format!("{worker}.log")));
+        let (ledger, log) = (self.ledger.url(), self.journal.path(&format!("{worker}.log")));
         let place = Place { redis: &redis, ledger: &ledger, log: &log };
-        let started = Worker::start(instance, &place, &self.settings, &self.environment);
+        let environment = self.environment_of(worker);
+        let started = Worker::start(instance, &place, &self.settings, &environment);
         self.workers.insert(worker.to_owned(), started);
         self.journal.note(What::Started { worker: worker.to_owned() });
     }
@@ -102,6 +131,52 @@ impl Stage {
     pub(crate) fn start_again(&mut self, worker: &str) {
         let instance = self.names.get(worker).cloned().unwrap_or_else(|| worker.to_owned());
         self.start(worker, &instance);
+    }
+
+    fn environment_of(&self, worker: &str) -> Vec<(String, String)> {
+        let file = |ending: &str| self.journal.path(&format!("{worker}.{ending}")).display().to_string();
+        let mut environment = self.environment.clone();
+        environment.push(("ORDERD_WITNESS".to_owned(), file("witness")));
+        environment.push(("ORDERD_CRASH_LOG".to_owned(), file("crashes")));
+        let points = self.open_crash_points();
+        if !points.is_empty() {
+            environment.push(("ORDERD_CRASH_AT".to_owned(), points.join(",")));
+        }
+        environment
+    }
+
+    /// The crash points at which there were not enough crashes yet.
+    pub(crate) fn open_crash_points(&self) -> Vec<&'static str> {
+        let counts = self.crashes();
+        let is_open = |point: &&str| {
+            let place = point.split(':').next().unwrap_or_default();
+            self.enough == 0 || counts.get(place).is_none_or(|count| *count < self.enough)
+        };
+        self.crash_points.iter().copied().filter(is_open).collect()
+    }
+
+    /// How often workers have crashed at each point.
+    fn crashes(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for path in self.journal.files("crashes") {
+            for place in fs::read_to_string(path).unwrap_or_default().lines() {
+                *counts.entry(place.to_owned()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// Where a worker has crashed last.
+    fn last_crash_of(&self, worker: &str) -> String {
+        let path = self.journal.path(&format!("{worker}.crashes"));
+        fs::read_to_string(path).ok().and_then(|text| Some(text.lines().last()?.to_owned())).unwrap_or_default()
+    }
+
+    /// Allows a worker no more than `most` of something; `None` gives it back what it had.
+    pub(crate) fn allow(&self, worker: &str, what: Allowance, most: Option<u64>) {
+        if let Some(worker) = self.workers.get(worker) {
+            worker.allow(what, most);
+        }
     }
 
     /// The workers that are up and not frozen.
@@ -146,23 +221,52 @@ impl Stage {
         let is_new = child.is_new();
         let status = child.stop(STOP_PATIENCE);
         if status.is_some_and(|status| self.is_crash(status)) {
-            return self.journal.note(What::Crashed { worker: worker.to_owned() });
+            let place = self.last_crash_of(worker);
+            return self.journal.note(What::Crashed { worker: worker.to_owned(), place });
         }
         let ended_by_the_signal = |status: ExitStatus| is_new && status.signal() == Some(15);
         let ok = status.is_some_and(|status| status.success() || ended_by_the_signal(status));
-        let mark = stream::mark(&stream::open_ledger(&self.ledger()));
+        let book = self.ledger.open();
+        let mark = crate::wait_for("the ledger to answer", || book.mark());
         let left = self.look().map(|stream| self.in_hand(&stream, worker)).unwrap_or_default();
         self.journal.note(What::Stopped { worker: worker.to_owned(), ok, mark, left });
     }
 
-    /// Kills Redis and starts it again, after a while.
-    pub(crate) fn kill_server(&mut self, pause: Duration) {
+    /// Kills Redis and starts it again, after a while. Of its log, the last `lost` bytes are gone.
+    pub(crate) fn kill_server(&mut self, pause: Duration, lost: u64) {
+        self.servers.server.kill9().expect("the server can be killed");
         let at = now();
-        self.server.kill9().expect("the server can be killed");
+        if lost > 0 {
+            let lost = self.servers.lose_the_end_of_its_log(lost);
+            self.journal.note(What::Counted { kind: "bytes of the log lost".to_owned(), count: lost });
+        }
+        self.restart_server(at, pause);
+    }
+
+    /// Ends Redis in good order and starts it again, after a while.
+    pub(crate) fn stop_server(&mut self, pause: Duration) {
+        self.servers.server.stop().expect("the server can be stopped");
+        let at = now();
+        self.restart_server(at, pause);
+    }
+
+    fn restart_server(&mut self, at: u64, pause: Duration) {
         self.pause(pause);
-        self.server.restart().expect("the server starts again");
-        let Some(stream) = self.look() else { return };
-        self.journal.note_at(at, What::ServerRestarted { last_generated: stream.last_generated });
+        self.servers.server.restart().expect("the server starts again");
+        self.note_restart(at);
+    }
+
+    /// What was on the stream before `at` is all that the server in force has of it.
+    pub(crate) fn note_restart(&mut self, at: u64) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let newest = loop {
+            if let Some(newest) = self.redis.newest_at(at) {
+                break newest;
+            }
+            assert!(Instant::now() < deadline, "the server that has started again answers");
+            std::thread::park_timeout(LOOK_AGAIN);
+        };
+        self.journal.note_at(at, What::ServerRestarted { last_generated: newest });
     }
 
     /// The stream, however long it takes; `None` while it is not there.
@@ -237,7 +341,7 @@ impl Stage {
         for (worker, status) in ended {
             let name = worker.clone();
             self.journal.note(if self.is_crash(status) {
-                What::Crashed { worker: name }
+                What::Crashed { place: self.last_crash_of(&worker), worker: name }
             } else {
                 What::Died { worker: name, status: status.to_string() }
             });
@@ -248,7 +352,7 @@ impl Stage {
 
     /// A crash point kills from within, and a scenario that sets one expects it.
     fn is_crash(&self, status: ExitStatus) -> bool {
-        status.signal() == Some(9) && self.environment.iter().any(|(name, _)| name == "ORDERD_CRASH_AT")
+        status.signal() == Some(9) && !self.crash_points.is_empty()
     }
 
     /// Waits a moment for a worker to have something in its hand; how much it has.

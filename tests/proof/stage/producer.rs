@@ -3,6 +3,7 @@
 //! Owns: what is added, and what is to become of it.
 //! Never: an add that is tried again: whether one without an answer worked is for the checker to see.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +14,14 @@ use fastrand::Rng;
 
 use super::journal::{Journal, Lines, now};
 use super::stream::{Redis, STREAM, text};
-use crate::checker::record::{ADDED, Added, Fate, Id};
+use crate::checker::record::{ADDED, Added, Fate, Id, What};
 
 const ORDERS: usize = 40;
 /// More than all refunds of an order together.
 const PAID: &str = "1000000000";
+
+/// The order whose events kill every worker that tries them.
+pub(crate) const POISON: &str = "poison";
 
 /// What is produced.
 #[derive(Debug, Clone, Copy)]
@@ -28,17 +32,23 @@ pub(crate) struct Options {
     pub malformed: u32,
     /// So many orders a second get an event that comes too early, and that is tried for some seconds.
     pub too_early: u32,
+    /// Whether there is an order that no worker survives.
+    pub poison: bool,
 }
 
 /// A producer, not started yet.
 pub(crate) struct Producer {
     options: Options,
     redis: Redis,
+    journal: Journal,
     log: Lines,
     rng: Rng,
     /// How many refunds each order had.
     refunds: [u64; ORDERS],
     late: u64,
+    poisoned: u32,
+    /// How often Redis refused, by the first word of its reply.
+    refusals: BTreeMap<String, u64>,
 }
 
 /// A producer at work.
@@ -54,10 +64,13 @@ impl Producer {
         Self {
             options,
             redis: Redis::new(socket),
+            journal: journal.clone(),
             log: journal.lines(ADDED),
             rng: Rng::with_seed(seed),
             refunds: [0; ORDERS],
             late: 0,
+            poisoned: 0,
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -88,13 +101,20 @@ impl Producer {
                     std::thread::park_timeout(Duration::from_millis(20));
                 }
             }
+            for (word, count) in self.refusals {
+                self.journal.note(What::Counted { kind: format!("adds refused ({word})"), count });
+            }
         });
         Producing { stop, thread }
     }
 
     fn step(&mut self, count: u32) {
-        let Options { rate, malformed, too_early } = self.options;
-        if too_early > 0 && count.is_multiple_of(rate / too_early) {
+        let Options { rate, malformed, too_early, poison } = self.options;
+        if poison && count.is_multiple_of(2 * rate) {
+            self.poisoned += 1;
+            let amount = self.poisoned.to_string();
+            self.add(&event(POISON, "refunded", Some(&amount)), Fate::Buried);
+        } else if too_early > 0 && count.is_multiple_of(rate / too_early) {
             self.add_one_too_early();
         } else if self.rng.u32(..100) < malformed {
             let fields = self.malformed();
@@ -139,7 +159,11 @@ impl Producer {
         add.arg(STREAM).arg("*").arg(fields);
         let answer = self.redis.ask(|connection| add.query::<String>(connection));
         // Refused is not added; anything else that went wrong leaves it open.
-        let refused = answer.as_ref().is_err_and(|error| error.code().is_some());
+        let refused = answer.as_ref().err().and_then(|error| error.code());
+        if let Some(word) = refused {
+            *self.refusals.entry(word.to_owned()).or_default() += 1;
+        }
+        let refused = refused.is_some();
         let id = answer.ok().map(|id| id.parse().expect("an id"));
         if refused {
             return None;

@@ -5,7 +5,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(crate) enum Weather {
     BlackHole,
     /// What the workers say arrives, and what Redis says does not.
     OneWay,
+    /// Each connection ends at Redis, and its worker is not told: it stays open, and nothing comes of it any more.
+    HalfOpen,
     /// The next reply on each connection is cut in the middle, and the connection closed.
     Cut,
 }
@@ -37,7 +39,7 @@ pub(crate) struct Proxy {
 }
 
 struct Shared {
-    upstream: u16,
+    upstream: AtomicU16,
     weather: AtomicU8,
     stop: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
@@ -56,7 +58,7 @@ impl Proxy {
         listener.set_nonblocking(true).expect("a listener that can be looked at");
         let port = listener.local_addr().expect("an address").port();
         let shared = Shared {
-            upstream,
+            upstream: AtomicU16::new(upstream),
             weather: AtomicU8::new(Weather::Fine as u8),
             stop: AtomicBool::new(false),
             connections: Mutex::default(),
@@ -69,6 +71,11 @@ impl Proxy {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// From now on it leads elsewhere; connections that there are stay as they are.
+    pub(crate) fn lead_to(&self, upstream: u16) {
+        self.shared.upstream.store(upstream, Ordering::Release);
     }
 
     pub(crate) fn set(&self, weather: Weather) {
@@ -115,7 +122,9 @@ fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         // Where Redis is away, the worker sees a connection that is closed at once.
-        let Ok(redis) = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.upstream)) else { continue };
+        let Ok(redis) = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.upstream.load(Ordering::Acquire))) else {
+            continue;
+        };
         let ready = worker.set_nonblocking(false).is_ok() && worker.set_nodelay(true).is_ok();
         if !(ready && redis.set_nodelay(true).is_ok()) {
             continue;
@@ -147,6 +156,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, direction: Direction, shared: &S
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
             Err(_) => break,
         };
+        if shared.is(Weather::HalfOpen) && direction == Direction::ToRedis {
+            close(&to);
+            return swallow(from, shared);
+        }
         while shared.holds(direction) && !shared.stops() {
             std::thread::park_timeout(LOOK_AGAIN);
         }
@@ -166,7 +179,24 @@ fn pump(mut from: TcpStream, mut to: TcpStream, direction: Direction, shared: &S
         }
     }
     close(&from);
-    close(&to);
+    // A worker that is not to be told finds out by itself.
+    if direction == Direction::ToRedis || !shared.is(Weather::HalfOpen) {
+        close(&to);
+    }
+}
+
+/// Takes what a worker says on a connection that leads nowhere, until it gives up.
+fn swallow(mut from: TcpStream, shared: &Shared) {
+    let mut buffer = [0; 4096];
+    while !shared.stops() {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => break,
+        }
+    }
+    close(&from);
 }
 
 fn close(connection: &TcpStream) {

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::book::Place;
 use super::journal::{Journal, now};
-use super::stream::{Redis, SLOW_GROUP, STREAM, mark, open_ledger};
+use super::stream::{Redis, SLOW_GROUP, STREAM};
 use crate::checker::record::{SAMPLES, Sample};
 
 const EVERY: Duration = Duration::from_millis(50);
@@ -25,15 +26,17 @@ pub(crate) struct Beside {
 }
 
 /// Looks at the stream and then at the ledger, twenty times a second.
-pub(crate) fn sample(journal: &Journal, socket: PathBuf, ledger: PathBuf) -> Beside {
+pub(crate) fn sample(journal: &Journal, socket: PathBuf, ledger: Place) -> Beside {
     let mut samples = journal.lines(SAMPLES);
     let mut redis = Redis::new(socket);
     Beside::start(move || {
-        let ledger = open_ledger(&ledger);
+        let book = ledger.open();
         move || {
             let at = now();
-            if let Some(stream) = redis.look() {
-                samples.write(&Sample { at, stream, mark: mark(&ledger) });
+            // In this order: what was acknowledged then has to be in the ledger now.
+            let Some(stream) = redis.look() else { return };
+            if let Some(mark) = book.mark() {
+                samples.write(&Sample { at, stream, mark });
             }
         }
     })

@@ -1,16 +1,17 @@
-//! Looking at the stream and the ledger from outside.
+//! Looking at the stream from outside.
 //!
 //! Owns: connections of the harness's own, and what is read over them.
 //! Never: a change.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redis::{Connection, RedisResult};
-use rusqlite::OpenFlags;
 
+use super::book::Book;
 use super::journal::Journal;
-use crate::checker::record::{Applied, END, Group, HISTORY, Held, Id, LETTERS, Letter, ORDERS, OrderRow, Stream};
+use crate::checker::record::{END, Group, HISTORY, Held, Id, LETTERS, Letter, ORDERS, Stream, WITNESS, Witnessed};
 
 pub(crate) const STREAM: &str = "orders:events";
 pub(crate) const DEAD: &str = "{orders:events}:dead";
@@ -61,6 +62,14 @@ impl Redis {
         answer
     }
 
+    /// The newest entry that is not younger than `at`, in milliseconds since the Unix epoch; `0-0` where there is none.
+    pub(crate) fn newest_at(&mut self, at: u64) -> Option<Id> {
+        let mut look = redis::cmd("XREVRANGE");
+        look.arg(STREAM).arg(at).arg("-").arg("COUNT").arg(1);
+        let found: Vec<(String, redis::Value)> = self.ask(|connection| look.query(connection)).ok()?;
+        Some(found.first().and_then(|(id, _)| id.parse().ok()).unwrap_or(Id { ms: 0, n: 0 }))
+    }
+
     /// Whether there is a connection, or one can be had.
     pub(crate) fn is_there(&mut self) -> bool {
         self.ask(|_| Ok(())).is_ok()
@@ -92,20 +101,8 @@ fn connect(socket: &Path) -> RedisResult<Connection> {
     Ok(connection)
 }
 
-/// The last `seq` of the history; 0 where there is none yet.
-pub(crate) fn mark(ledger: &rusqlite::Connection) -> i64 {
-    ledger.query_row("SELECT coalesce(max(seq), 0) FROM history", [], |row| row.get(0)).expect("the ledger's mark")
-}
-
-pub(crate) fn open_ledger(path: &Path) -> rusqlite::Connection {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let ledger = rusqlite::Connection::open_with_flags(path, flags).expect("the ledger opens");
-    ledger.busy_timeout(Duration::from_secs(10)).expect("a time to wait");
-    ledger
-}
-
 /// Writes down how everything ended.
-pub(crate) fn dump(journal: &Journal, redis: &mut Redis, ledger: &rusqlite::Connection) {
+pub(crate) fn dump(journal: &Journal, redis: &mut Redis, book: &Book) {
     let end = redis.look().expect("the stream at the end");
     journal.object(END, &end);
     let mut letters = journal.lines(LETTERS);
@@ -117,31 +114,25 @@ pub(crate) fn dump(journal: &Journal, redis: &mut Redis, ledger: &rusqlite::Conn
         letters.write(&Letter { fields: pairs.collect() });
     }
     let mut history = journal.lines(HISTORY);
-    let query = "SELECT seq, entry_id, order_id, action, amount, version, applied_at FROM order_events ORDER BY seq";
-    each(ledger, query, |row| {
-        let entry: String = row.get(1)?;
-        let entry: Id = entry.parse().expect("an id");
-        let (seq, order, action, amount) = (row.get(0)?, row.get(2)?, row.get(3)?, row.get(4)?);
-        history.write(&Applied { seq, entry, order, action, amount, version: number(row, 5)?, at: number(row, 6)? });
-        Ok(())
-    });
+    book.events().iter().for_each(|row| history.write(row));
     let mut orders = journal.lines(ORDERS);
-    each(ledger, "SELECT order_id, refunded, version FROM orders", |row| {
-        orders.write(&OrderRow { order: row.get(0)?, refunded: row.get(1)?, version: number(row, 2)? });
-        Ok(())
-    });
-}
-
-fn each(ledger: &rusqlite::Connection, query: &str, mut take: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>) {
-    let mut statement = ledger.prepare(query).expect("a query");
-    let mut rows = statement.query([]).expect("rows");
-    while let Some(row) = rows.next().expect("a row") {
-        take(row).expect("a row of this form");
+    book.orders().iter().for_each(|row| orders.write(row));
+    let mut witness = journal.lines(WITNESS);
+    for path in journal.files("witness") {
+        let worker = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let text = fs::read_to_string(&path).expect("what a worker was told");
+        for line in text.lines() {
+            // A worker that is killed while it writes leaves a half line, and has acknowledged nothing of it.
+            let Some((id, how)) = line.split_once(' ') else { continue };
+            let fresh = match how {
+                "applied" => true,
+                "known" => false,
+                _ => continue,
+            };
+            let Ok(entry) = id.parse() else { continue };
+            witness.write(&Witnessed { worker: worker.clone(), entry, fresh });
+        }
     }
-}
-
-fn number(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column).map(|number| u64::try_from(number).expect("a number of this column is never negative"))
 }
 
 /// Bytes as text in which each character is one byte.

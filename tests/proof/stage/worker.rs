@@ -5,13 +5,22 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 /// Where a worker finds everything.
 pub(crate) struct Place<'a> {
     pub redis: &'a str,
-    pub ledger: &'a Path,
+    pub ledger: &'a str,
     pub log: &'a Path,
+}
+
+/// What the kernel allows a process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Allowance {
+    /// Numbers for open files and connections.
+    Files,
+    /// The size of a file that it writes.
+    FileSize,
 }
 
 /// A worker. Dropped, it is killed.
@@ -50,12 +59,14 @@ impl Worker {
         environment: &[(String, String)],
     ) -> Self {
         let log = File::options().create(true).append(true).open(place.log).expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
+        // A file that may not grow is an error to be told, and not a signal that ends the process; that is inherited.
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_orderd")]);
         command.arg("run").args(["--instance", instance, "--redis", place.redis]);
         for setting in SETTINGS.into_iter().chain(settings.iter().map(String::as_str)) {
             command.args(["--set", setting]);
         }
-        command.arg("--set").arg(format!("ledger.url=sqlite:{}", place.ledger.display()));
+        command.arg("--set").arg(format!("ledger.url={}", place.ledger));
         command.envs(environment.iter().map(|(name, value)| (name, value))).env_remove("ORDERD_CONFIG");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Self { child: command.spawn().expect("a worker starts"), started: Instant::now(), frozen: false }
@@ -98,6 +109,19 @@ impl Worker {
     pub(crate) fn thaw(&mut self) {
         self.signal(Signal::CONT);
         self.frozen = false;
+    }
+
+    /// Allows it no more than `most`; `None` gives it back what it had.
+    pub(crate) fn allow(&self, what: Allowance, most: Option<u64>) {
+        let resource = match what {
+            Allowance::Files => Resource::Nofile,
+            Allowance::FileSize => Resource::Fsize,
+        };
+        // It has inherited what this process may.
+        let own = getrlimit(resource);
+        let limit = Rlimit { current: most.or(own.current), maximum: own.maximum };
+        // It may have ended in this moment.
+        let _ = prlimit(Some(Pid::from_child(&self.child)), resource, limit);
     }
 
     pub(crate) fn is_frozen(&self) -> bool {
