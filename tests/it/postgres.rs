@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use super::harness::faults::Faults;
 use super::harness::postgres::{Database, Postgres};
 use super::harness::{World, wait_until};
 
@@ -55,9 +56,13 @@ fn add_orders(world: &World, prefix: &str) {
 
 #[test]
 fn a_full_disk_under_the_database_pauses_the_work_until_there_is_room_again() {
-    let Some(server) = Postgres::start_with_faults() else { return };
+    let mut faults = None;
+    let started = Postgres::start_in(|folder| {
+        let faults = faults.insert(Faults::within(folder));
+        faults.environment().map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    });
+    let (Some(server), Some(faults)) = (started, faults) else { return };
     let database = Database::on(Arc::new(server));
-    let faults = database.server.faults();
     let world = World::new();
     let mut daemon = world.daemon("w", &[("ledger.url", &database.url())]);
     add_orders(&world, "a");

@@ -17,7 +17,6 @@ use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::certificates::{Authority, Identity};
-use super::faults::Faults;
 use super::wait_for;
 
 /// The one that the tests of a process share for as long as one of them needs it.
@@ -28,7 +27,7 @@ pub(crate) struct Postgres {
     programs: PathBuf,
     user: Option<(u32, u32)>,
     port: u16,
-    faults: Option<Faults>,
+    environment: Vec<(String, String)>,
     child: Mutex<Child>,
     folder: TempDir,
 }
@@ -54,20 +53,23 @@ impl Postgres {
 
     /// A server that a test may do anything to.
     pub(crate) fn start() -> Option<Self> {
-        Self::start_speaking(None, false)
+        Self::start_speaking(None, |_| Vec::new())
     }
 
-    /// The same, with a disk that can fail.
-    pub(crate) fn start_with_faults() -> Option<Self> {
-        Self::start_speaking(None, true)
+    /// The same, with variables in its environment; `prepare` gets its folder.
+    pub(crate) fn start_in(prepare: impl FnOnce(&Path) -> Vec<(String, String)>) -> Option<Self> {
+        Self::start_speaking(None, prepare)
     }
 
     /// The same, which speaks TLS as well, with this certificate. The role `shown` has to show one of the authority's.
     pub(crate) fn start_secure(identity: &Identity, authority: &Authority) -> Option<Self> {
-        Self::start_speaking(Some((identity, authority)), false)
+        Self::start_speaking(Some((identity, authority)), |_| Vec::new())
     }
 
-    fn start_speaking(tls: Option<(&Identity, &Authority)>, faults: bool) -> Option<Self> {
+    fn start_speaking(
+        tls: Option<(&Identity, &Authority)>,
+        prepare: impl FnOnce(&Path) -> Vec<(String, String)>,
+    ) -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(
                 std::env::var_os("CI").is_none(),
@@ -99,9 +101,9 @@ impl Postgres {
             std::fs::write(folder.path().join("data/postgresql.auto.conf"), on).expect("the settings of the server");
         }
         let port = free_port();
-        let faults = faults.then(|| Faults::within(folder.path()));
-        let child = Mutex::new(run(&programs, user, folder.path(), port, faults.as_ref()));
-        let server = Self { programs, user, port, faults, child, folder };
+        let environment = prepare(folder.path());
+        let child = Mutex::new(run(&programs, user, folder.path(), port, &environment));
+        let server = Self { programs, user, port, environment, child, folder };
         server.wait_until_it_answers();
         execute(&server.url("postgres"), "CREATE ROLE locked");
         Some(server)
@@ -114,11 +116,6 @@ impl Postgres {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
-    }
-
-    /// The faults of its disk.
-    pub(crate) fn faults(&self) -> &Faults {
-        self.faults.as_ref().expect("a server with faults")
     }
 
     /// Ends it in good order: what is not committed is undone.
@@ -137,8 +134,7 @@ impl Postgres {
 
     /// Starts it again at the same place.
     pub(crate) fn start_again(&self) {
-        *self.child.lock().unwrap() =
-            run(&self.programs, self.user, self.folder.path(), self.port, self.faults.as_ref());
+        *self.child.lock().unwrap() = run(&self.programs, self.user, self.folder.path(), self.port, &self.environment);
         self.wait_until_it_answers();
     }
 
@@ -263,7 +259,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn run(programs: &Path, user: Option<(u32, u32)>, folder: &Path, port: u16, faults: Option<&Faults>) -> Child {
+fn run(programs: &Path, user: Option<(u32, u32)>, folder: &Path, port: u16, environment: &[(String, String)]) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
     let mut server = command(&programs.join("postgres"), user, folder);
     server.args(["-D", "data", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=."]);
@@ -271,7 +267,7 @@ fn run(programs: &Path, user: Option<(u32, u32)>, folder: &Path, port: u16, faul
     // Fast and forgetful: no test cuts the power of the machine.
     server.args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "shared_buffers=16MB"]);
     server.args(["-c", "deadlock_timeout=100ms", "-c", "max_connections=60"]);
-    server.envs(faults.iter().flat_map(|faults| faults.environment()));
+    server.envs(environment.iter().cloned());
     server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     server.spawn().expect("postgres runs")
 }
