@@ -156,9 +156,10 @@ pub const KEYS: &[Key] = &[
     live(
         "retry.max_crashes",
         whole(3, 1_000_000),
-        "3",
+        "5",
         "After so many workers died with it in hand, an event goes to the dead letters. At least 3: from the third try on an\n\
-         event runs alone, and only then is it known which one is to blame.",
+         event runs alone, and only then is it known which one is to blame. More than that, for a worker may be killed for\n\
+         another reason just then.",
     ),
     live(
         "retry.delay_min",

@@ -187,38 +187,8 @@ impl Consumer {
     /// Takes up what is pending under this name and not in hand: a read that broke may have delivered it.
     async fn audit(&self, heartbeat: &Heartbeat) -> Result<Result<(), BrokerError>, LanesGone> {
         let _taking_up = self.shared.taking_up.lock().await;
-        let mut lowest = EntryId::MIN;
-        loop {
-            let most = self.shared.batch().min(MOST_IN_A_CALL);
-            let found = match self.shared.broker.own_pending(self.reader.consumer(), lowest, most).await {
-                Ok(found) => found,
-                Err(error) => return Ok(Err(error)),
-            };
-            self.shared.tell_lost(&found.gone, "while it was pending here");
-            let last = found.last();
-            let pending = self.shared.unknown(found.pending).await?;
-            let mut pending = match self.still_pending(pending).await {
-                Ok(pending) => pending,
-                Err(error) => return Ok(Err(error)),
-            };
-            while !pending.is_empty() {
-                let places = heartbeat.while_waiting(self.shared.places_for_old(pending.len())).await?;
-                let how = (Origin::Read, Source::Own);
-                pending = self.shared.take_up(pending, places, self.reader.consumer(), how).await?;
-            }
-            match last.and_then(EntryId::next) {
-                Some(next) if found.more => lowest = next,
-                _ => return Ok(Ok(())),
-            }
-        }
-    }
-
-    /// Those of `pending` that are so even now that they are known not to be in hand: what was settled since the list was made must not
-    /// run again.
-    async fn still_pending(&self, pending: Vec<Pending>) -> Result<Vec<Pending>, BrokerError> {
-        let held: Vec<Held> = pending.iter().map(Held::from).collect();
-        let settled = self.shared.broker.renew(self.reader.consumer(), &held).await?;
-        Ok(pending.into_iter().filter(|pending| !settled.contains(&pending.entry.id)).collect())
+        let auditing = self.shared.audit(self.reader.consumer(), (Origin::Read, Source::Own));
+        heartbeat.while_waiting(auditing).await.map(|audited| audited.map(drop))
     }
 
     /// Waits until the handler works and there is room.
@@ -276,6 +246,48 @@ impl Shared {
         let retry = self.tuning.borrow().retry;
         let admission = Admission::of(received, &self.names, &retry);
         self.inbox.send(Arrival::Admission(admission)).await.map_err(|_| LanesGone)
+    }
+
+    /// Takes up what is pending under the name of `consumer` and not in hand. Whoever calls this holds `taking_up`. How many entries
+    /// were taken up.
+    pub async fn audit(
+        &self,
+        consumer: &ConsumerName,
+        how: (Origin, Source),
+    ) -> Result<Result<usize, BrokerError>, LanesGone> {
+        let mut count = 0;
+        let mut lowest = EntryId::MIN;
+        loop {
+            let most = self.batch().min(MOST_IN_A_CALL);
+            let found = match self.broker.own_pending(consumer, lowest, most).await {
+                Ok(found) => found,
+                Err(error) => return Ok(Err(error)),
+            };
+            self.tell_lost(&found.gone, "while it was pending here");
+            let last = found.last();
+            let pending = self.unknown(found.pending).await?;
+            let mut pending = match self.still_pending(consumer, pending).await {
+                Ok(pending) => pending,
+                Err(error) => return Ok(Err(error)),
+            };
+            count += pending.len();
+            while !pending.is_empty() {
+                let places = self.places_for_old(pending.len()).await?;
+                pending = self.take_up(pending, places, consumer, how).await?;
+            }
+            match last.and_then(EntryId::next) {
+                Some(next) if found.more => lowest = next,
+                _ => return Ok(Ok(count)),
+            }
+        }
+    }
+
+    /// Those of `pending` that are so even now that they are known not to be in hand: what was settled since the list was made must not
+    /// run again.
+    async fn still_pending(&self, consumer: &ConsumerName, pending: Vec<Pending>) -> Result<Vec<Pending>, BrokerError> {
+        let held: Vec<Held> = pending.iter().map(Held::from).collect();
+        let settled = self.broker.renew(consumer, &held).await?;
+        Ok(pending.into_iter().filter(|pending| !settled.contains(&pending.entry.id)).collect())
     }
 
     /// Those of `pending` that are not in hand.

@@ -1,6 +1,6 @@
 //! Dead letters: what cannot be decoded, byte for byte, and what becomes of its neighbours.
 
-use super::harness::{DEAD, STREAM, World, field, wait_until};
+use super::harness::{DEAD, GROUP, STREAM, World, field, wait_until};
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -100,4 +100,32 @@ fn a_worker_that_starts_while_memory_is_used_up_works_off_what_it_can() {
     let _second = world.daemon("w", &[]);
     world.wait_until_drained();
     assert_eq!(world.applied(), 100);
+}
+
+#[test]
+fn a_group_that_was_lost_may_leave_two_letters_of_one_entry_and_both_say_whose_they_are() {
+    let world = World::new();
+    let mut daemon = world.daemon("w", &[("trimmer.interval", "50ms"), ("consumers.block", "200ms")]);
+    daemon.wait_until_ready();
+    let mut connection = world.redis();
+    // The first entry stays with another consumer, and so holds the watermark below itself.
+    let mut together = redis::pipe();
+    together.atomic();
+    together.cmd("XADD").arg((STREAM, "*", "action", "created", "orderId", "a", "amount", "1", "userId", "u"));
+    together.cmd("XREADGROUP").arg(("GROUP", GROUP, "held-0", "STREAMS", STREAM, ">")).ignore();
+    together.cmd("XADD").arg((STREAM, "*", "action", "paid", "amount", "1"));
+    let (held, odd): (String, String) = together.query(&mut connection).expect("entries");
+    wait_until("the odd one is buried", || world.dead_letters().len() == 1);
+    redis::cmd("XGROUP").arg(("DESTROY", STREAM, GROUP)).exec(&mut connection).expect("XGROUP DESTROY");
+    wait_until("what was not settled is handed out again, and what came after it", || {
+        world.dead_letters().len() == 2 && world.is_drained()
+    });
+    let letters = world.dead_letters();
+    for letter in &letters {
+        assert_eq!((field(letter, "_id"), field(letter, "_reason")), (&*odd, "missing-field"), "{held}");
+    }
+    assert_eq!(world.applied(), 1);
+    let discarded = world.orderd(&["dead", "discard", "--all", "--yes"]);
+    assert!(discarded.out.contains("discarded 2 dead letters"), "{discarded:?}");
+    assert_eq!(daemon.stop().0.code(), Some(0));
 }

@@ -101,6 +101,19 @@ fn an_event_is_replayed_once_its_cause_is_gone() {
 }
 
 #[test]
+fn a_letter_without_fields_is_not_replayed_and_its_neighbours_are() {
+    let world = World::new();
+    add(&world, &created("a"));
+    bury(&world, "1-0", "1-1", &Fields::new(), GROUP, "too-large");
+    bury(&world, "2-0", "2-1", &created("b"), GROUP, "permanent");
+    said(&world.orderd(&["dead", "replay", "1-0", "--yes"]), 1, "replayed 0 dead letters; 1 letter has no fields");
+    assert_eq!((letters(&world), entries(&world).len()), (2, 1), "nothing was changed");
+    said(&world.orderd(&["dead", "replay", "--all", "--yes"]), 1, "replayed 1 dead letter; 1 letter has no fields");
+    assert_eq!((letters(&world), replays(&world)), (1, vec!["2-1".to_owned()]));
+    said(&world.orderd(&["dead", "discard", "1-0", "--yes"]), 0, "discarded 1 dead letter");
+}
+
+#[test]
 fn a_letter_and_its_replay_keep_every_byte_in_its_place() {
     for (server, options) in servers::all() {
         let world = World::with(options);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use orderd::cli::sandbox::Options;
 use orderd::domain::outcome::{Failure, Outcome};
 use tokio::sync::watch;
 
@@ -36,6 +37,42 @@ fn a_handler_that_takes_five_times_the_claim_time_runs_once() {
     let sum = |name: &str| workers.iter().map(|worker| worker.metric(name)).sum::<f64>();
     assert!(sum("orderd_leases_renewed_total") > 4.0);
     assert!(sum("orderd_leases_lost_total") + sum("orderd_entries_reclaimed_total") < 0.5);
+}
+
+#[test]
+fn after_an_outage_that_is_longer_than_the_claim_time_nobody_takes_over_what_the_living_have_in_hand() {
+    let args = ["--appendonly", "yes", "--appendfsync", "always"].map(Into::into).into();
+    let mut world = World::with(Options { args, tcp: true, ..Options::default() });
+    let (finish, finished) = watch::channel(false);
+    let runs = Arc::new(AtomicU32::new(0));
+    let set = [("reaper.claim_after", "1500ms"), ("reaper.interval", "50ms"), ("consumers.batch", "1")];
+    let workers = ["a", "b"].map(|name| {
+        let (runs, finished) = (Arc::clone(&runs), finished.clone());
+        let handler = scripted(1, 8, move |_| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            let mut finished = finished.clone();
+            async move {
+                let _ = finished.wait_for(|finished| *finished).await;
+                Outcome::Applied
+            }
+            .boxed()
+        });
+        world.embedded(name, &set, handler)
+    });
+    (0..8).for_each(|n| drop(world.add(&[("action", "noted"), ("orderId", &format!("order-{n}"))])));
+    let sum = |name: &str| workers.iter().map(|worker| worker.metric(name)).sum::<f64>();
+    wait_until("all are in hand", || sum("orderd_entries_read_total") > 7.5);
+    world.server.kill9().unwrap();
+    let over = Instant::now() + Duration::from_secs(2);
+    wait_until("the outage has been longer than the claim time", || Instant::now() >= over);
+    world.server.restart().unwrap();
+    let renewed = sum("orderd_leases_renewed_total");
+    // Twice, so that many a sweep has come by.
+    wait_until("everything was renewed", || sum("orderd_leases_renewed_total") >= renewed + 16.0);
+    assert!(sum("orderd_leases_lost_total") + sum("orderd_entries_reclaimed_total") < 0.5);
+    finish.send_replace(true);
+    world.wait_until_drained();
+    assert_eq!(runs.load(Ordering::Relaxed), 8);
 }
 
 #[test]

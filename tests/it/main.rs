@@ -26,6 +26,7 @@ mod names;
 mod notify;
 mod order;
 mod outage;
+mod own_names;
 mod postgres;
 mod reaper;
 mod recovery;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::harness::{Daemon, World, wait_for, wait_until};
+use super::harness::{Daemon, GROUP, STREAM, World, wait_for, wait_until};
 
 /// The name that a daemon has, once it has one.
 fn name(daemon: &Daemon) -> String {
@@ -58,6 +58,25 @@ fn a_restart_in_good_order_has_its_name_at_once() {
     assert!(first.stop().0.success());
     let second = world.daemon("w", &[]);
     assert_eq!(name(&second), "w");
+}
+
+#[test]
+fn a_daemon_whose_task_keeps_failing_gives_up_with_exit_code_70() {
+    let world = World::new();
+    // Every name it could have is somebody else's for good, so the road fails each time that it begins.
+    let mut locks = redis::pipe();
+    for n in 1..=1000 {
+        let name = if n == 1 { "w".to_owned() } else { format!("w.{n}") };
+        locks.cmd("SET").arg(format!("{{{STREAM}}}:instance:{GROUP}:{name}")).arg("another").ignore();
+    }
+    locks.query::<()>(&mut world.redis()).unwrap();
+    let mut daemon = world.daemon("w", &[]);
+    let failures = |daemon: &Daemon| daemon.log_lines("all of its suffixes are taken").len();
+    wait_until("it is started again and again", || failures(&daemon) >= 4);
+    assert!(daemon.is_running(), "{}", daemon.log());
+    let (status, _) = daemon.wait();
+    assert_eq!(status.code(), Some(70), "{}", daemon.log());
+    assert!(failures(&daemon) >= 8, "{}", daemon.log());
 }
 
 #[test]

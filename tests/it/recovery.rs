@@ -83,6 +83,13 @@ fn two_workers_with_one_stream_and_one_ledger_share_the_work() {
     assert_eq!(world.applied(), 4_000);
     let settled = daemons.each_ref().map(|daemon| daemon.metric("orderd_events_settled_total").unwrap());
     assert!(settled.iter().all(|settled| *settled > 0.0), "{settled:?}");
+    for daemon in &daemons {
+        assert_eq!(
+            daemon.log_lines("what the handler depends on is away"),
+            Vec::<String>::new(),
+            "they wait for each other"
+        );
+    }
     assert_eq!(world.dead_letters().len(), 0);
 }
 
@@ -94,7 +101,7 @@ fn an_event_that_kills_its_worker_becomes_a_dead_letter_and_its_neighbours_do_no
     }
     let mut deaths = 0;
     wait_until("the worker survives", || {
-        let mut daemon = world.doomed_daemon("w", &NEVER, "handle=150");
+        let mut daemon = world.doomed_daemon("w", &[NEVER[0], NEVER[1], ("retry.max_crashes", "3")], "handle=150");
         wait_until("it is done or dead", || !daemon.is_running() || world.is_drained());
         deaths += u32::from(!daemon.is_running());
         let suspects = world.pending_entries().iter().filter(|entry| entry.deliveries > 1).count();

@@ -7,7 +7,7 @@ use std::fs;
 use orderd::cli::sandbox::{Options, PrivateServer};
 use redis::Connection;
 
-use super::harness::{Daemon, STREAM, World, field, on_every_server, wait_until};
+use super::harness::{Daemon, GROUP, STREAM, World, field, on_every_server, wait_until};
 
 /// Settings that let a test see soon what a command on the shared connection does, too: chores and reads meet the refusal many times.
 const BUSY: [(&str, &str); 4] = [
@@ -210,6 +210,35 @@ fn an_entry_that_is_too_large_for_the_server_to_send_becomes_a_dead_letter_and_i
     });
 }
 
+#[test]
+fn an_entry_that_is_too_large_to_be_sent_is_taken_over_from_a_dead_worker_and_buried_and_its_neighbours_are_applied() {
+    on_every_server(|options| {
+        let world = World::with(options);
+        let mut connection = world.redis();
+        send(&mut connection, &["CONFIG", "SET", "client-output-buffer-limit", "normal 2mb 0 0"]);
+        send(&mut connection, &["XGROUP", "CREATE", STREAM, GROUP, "0", "MKSTREAM"]);
+        let note = "x".repeat(5 * 1024 * 1024);
+        let mut ids: Vec<String> = Vec::new();
+        for (order, note) in [("first", ""), ("large", &*note), ("last", "")] {
+            let event = ("action", "created", "orderId", order, "amount", "1", "userId", "u", "note", note);
+            ids.push(redis::cmd("XADD").arg((STREAM, "*")).arg(event).query(&mut connection).expect("XADD"));
+        }
+        // Handed out without being sent: the test's own connection has the same limit.
+        let mut claim = redis::cmd("XCLAIM");
+        claim.arg((STREAM, GROUP, "dead-0", 0)).arg(&ids).arg(("IDLE", 3_600_000, "RETRYCOUNT", 1, "FORCE", "JUSTID"));
+        claim.exec(&mut connection).expect("XCLAIM");
+        send(&mut connection, &["XGROUP", "SETID", STREAM, GROUP, &ids[2]]);
+        // Nothing but the first sweep can bring them back: a second one would find them idle after ten minutes only.
+        let mut daemon = world.daemon("w", &[("reaper.claim_after", "10m"), ("reaper.interval", "100ms")]);
+        wait_until("all is settled", || world.pending() == 0 && applied(&world) == 2);
+        let letters = world.dead_letters();
+        assert_eq!(letters.len(), 1, "{}", daemon.log());
+        assert_eq!((field(&letters[0], "_id"), field(&letters[0], "_reason")), (&*ids[1], "too-large"));
+        assert!(daemon.log_lines("").len() < 25, "a flood:\n{}", daemon.log());
+        assert_eq!(daemon.stop().0.code(), Some(0));
+    });
+}
+
 /// A user of the test's own, whose rights and password can be changed without locking the test out.
 fn worker(world: &World) -> String {
     send(&mut world.redis(), &["ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all"]);
@@ -232,6 +261,31 @@ fn a_right_that_is_taken_away_is_waited_for() {
         };
         live_through(&world, &worker(&world), &refusal);
     });
+}
+
+#[test]
+fn a_refused_login_is_tried_again_seldom() {
+    let world = World::new();
+    let mut settings = BUSY.to_vec();
+    let url = worker(&world);
+    settings.push(("redis.url", &url));
+    let mut daemon = world.daemon("w", &settings);
+    daemon.wait_until_ready();
+    let mut connection = world.redis();
+    send(&mut connection, &["ACL", "SETUSER", "worker", "resetpass", ">other"]);
+    send(&mut connection, &["ACL", "LOG", "RESET"]);
+    send(&mut connection, &["CLIENT", "KILL", "USER", "worker"]);
+    wait_until("the reason is told", || daemon.get("/readyz").1.contains("WRONGPASS"));
+    let enough = std::time::Instant::now() + std::time::Duration::from_secs(3);
+    wait_until("some tries", || std::time::Instant::now() >= enough);
+    let refused: Vec<std::collections::HashMap<String, redis::Value>> =
+        redis::cmd("ACL").arg("LOG").query(&mut connection).expect("ACL LOG");
+    let counts =
+        refused.iter().map(|refused| redis::from_redis_value::<u64>(refused["count"].clone()).expect("a count"));
+    let tries: u64 = counts.sum();
+    // Five connections that were cut at the same moment, then after 1, 2 and 4 s, by whoever comes first.
+    assert!((1..=12).contains(&tries), "{tries} tries");
+    assert!(daemon.is_running());
 }
 
 #[test]

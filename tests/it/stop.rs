@@ -76,6 +76,27 @@ fn what_a_stop_cuts_off_is_handed_back_uncounted_and_another_worker_has_it_at_on
 }
 
 #[test]
+fn what_is_handed_back_is_taken_at_once_though_no_sweep_is_due_for_long() {
+    let world = World::new();
+    // No sweep by itself: only the word of the one who stops.
+    let set = [("reaper.claim_after", "60s"), ("reaper.interval", "1h"), ("shutdown.grace", "1s")];
+    let hanging = scripted(1, 1, |_| std::future::pending::<Outcome>().boxed());
+    let first = world.embedded("first", &set, hanging);
+    (0..5).for_each(|n| drop(world.add(&[("action", "noted"), ("orderId", &format!("order-{n}"))])));
+    wait_until("all of it is in hand", || first.metric("orderd_entries_read_total") > 4.5);
+    let applying = scripted(64, 4, |_| async { Outcome::Applied }.boxed());
+    let second = world.embedded("second", &set, applying);
+    let lock = format!("{{{STREAM}}}:instance:{GROUP}:second");
+    wait_until("the second has its name", || redis::cmd("EXISTS").arg(&lock).query(&mut world.redis()).unwrap());
+    // It hears of what is handed back when it renews that, four times a second.
+    let renewed = Instant::now() + Duration::from_secs(1);
+    wait_until("it has renewed it", || Instant::now() >= renewed);
+    first.stop().unwrap();
+    world.wait_until_drained();
+    assert!((second.metric("orderd_entries_reclaimed_total") - 5.0).abs() < 0.5);
+}
+
+#[test]
 fn an_entry_that_was_taken_over_and_not_begun_keeps_its_count_of_crashes() {
     let world = World::new();
     let hanging = scripted(1, 1, |_| std::future::pending::<Outcome>().boxed());
@@ -110,6 +131,23 @@ fn a_second_signal_ends_the_process_while_a_handler_hangs() {
     // The writer alone would wait for five seconds.
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     assert_eq!(world.pending(), 10, "what was in hand stays pending");
+}
+
+#[test]
+fn a_signal_during_the_start_is_a_stop_in_good_order() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let world = World::new();
+        // The start waits for a ledger that somebody else is just making.
+        let other = rusqlite::Connection::open(world.ledger()).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE; CREATE TABLE t (x)").unwrap();
+        let mut daemon = world.daemon("w", &[]);
+        wait_until("it starts", || !daemon.log_lines("orderd starts").is_empty());
+        assert!(daemon.log_lines("the admin server listens").is_empty(), "it has started already");
+        daemon.signal(signal);
+        other.execute_batch("ROLLBACK").unwrap();
+        let (status, _) = daemon.wait();
+        assert_eq!(status.code(), Some(0), "{signal:?}: {}", daemon.log());
+    }
 }
 
 #[test]

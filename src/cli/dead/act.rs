@@ -28,6 +28,24 @@ pub(super) enum Act {
     Discard,
 }
 
+/// What came of one letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Acted {
+    Done,
+    /// Somebody else was quicker.
+    Gone,
+    /// It holds no fields, and an entry without any is no event.
+    Empty,
+}
+
+/// How many letters came to what.
+#[derive(Debug, Default)]
+struct Tally {
+    done: u64,
+    gone: u64,
+    empty: u64,
+}
+
 /// Whether to go on.
 enum Answer {
     Yes,
@@ -83,18 +101,28 @@ pub(super) async fn carry_out(broker: &Broker, names: &FieldNames, which: &Which
             return Ok(Exit::Usage);
         }
     }
-    let (done, gone) = each(broker, &chosen, act).await?;
+    let Tally { done, gone, empty } = each(broker, &chosen, act).await?;
     let mut text = format!("{} {}", act.done(), table::count(done, "dead letter", "dead letters"));
     if gone > 0 {
         // A string takes everything.
         let _ = write!(text, "; {gone} were gone already: somebody else has replayed or discarded them");
     }
+    if empty > 0 {
+        let which = table::count(empty, "letter has no fields", "letters have no fields");
+        let _ = write!(
+            text,
+            "; {which}, for the entry was too large to be fetched: that cannot be replayed, only discarded"
+        );
+    }
     super::super::print(&format!("{text}\n"))?;
+    if empty > 0 {
+        return Ok(Exit::Failure);
+    }
     // Who named a letter wants to know that it was not there; of all that there are, the rest is simply less.
     Ok(if gone > 0 && !which.all { Exit::Failure } else { Exit::Success })
 }
 
-async fn each(broker: &Broker, chosen: &Chosen, act: Act) -> anyhow::Result<(u64, u64)> {
+async fn each(broker: &Broker, chosen: &Chosen, act: Act) -> anyhow::Result<Tally> {
     let total = chosen.ids.len() as u64;
     let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} letters, {per_sec}, {eta} left")?;
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_style(style);
@@ -102,33 +130,38 @@ async fn each(broker: &Broker, chosen: &Chosen, act: Act) -> anyhow::Result<(u64
         Act::Replay { every } => every.map(tokio::time::interval),
         Act::Discard => None,
     };
-    let (mut done, mut gone) = (0, 0);
+    let mut tally = Tally::default();
     for id in &chosen.ids {
         if let Some(ticks) = &mut ticks {
             ticks.tick().await;
         }
         let acted = match act {
             Act::Replay { .. } => replay(broker, *id).await,
-            Act::Discard => broker.discard(*id).await.map_err(Into::into),
+            Act::Discard => {
+                let discarded = broker.discard(*id).await.map_err(anyhow::Error::from);
+                discarded.map(|there| if there { Acted::Done } else { Acted::Gone })
+            }
         };
         let verb = act.done();
-        if acted.with_context(|| format!("{done} of {total} dead letters were {verb} before"))? {
-            done += 1;
-        } else {
-            gone += 1;
+        match acted.with_context(|| format!("{} of {total} dead letters were {verb} before", tally.done))? {
+            Acted::Done => tally.done += 1,
+            Acted::Gone => tally.gone += 1,
+            Acted::Empty => tally.empty += 1,
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok((done, gone))
+    Ok(tally)
 }
 
-/// `false` when the letter is gone.
-async fn replay(broker: &Broker, id: EntryId) -> anyhow::Result<bool> {
-    let Some(letter) = broker.letter(id).await? else { return Ok(false) };
+async fn replay(broker: &Broker, id: EntryId) -> anyhow::Result<Acted> {
+    let Some(letter) = broker.letter(id).await? else { return Ok(Acted::Gone) };
+    if letter.entry.fields.is_empty() {
+        return Ok(Acted::Empty);
+    }
     match broker.replay(&letter).await? {
-        Replayed::Done(_) => Ok(true),
-        Replayed::Gone => Ok(false),
+        Replayed::Done(_) => Ok(Acted::Done),
+        Replayed::Gone => Ok(Acted::Gone),
         Replayed::NoStream => bail!("there is no stream {} to add them to", broker.keys().stream),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::job::Job;
-use super::{LaneTask, Step};
+use super::{LaneTask, Step, TICK};
 use crate::broker::delivery::Delivery;
 use crate::broker::error::BrokerError;
 use crate::broker::hold::{Held, by_consumer};
@@ -55,7 +55,12 @@ impl LaneTask {
                     self.lost(&lost);
                 }
             }
-            Err(error) => tracing::debug!(%error, "leases were not renewed"),
+            Err(error) => {
+                tracing::debug!(%error, "leases were not renewed");
+                // Soon again: once Redis is back, others hold their sweeps for a renewal, and no longer.
+                let every = self.parts.renew_every;
+                self.renewed = (Instant::now() + TICK.min(every)).checked_sub(every).unwrap_or(self.renewed);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use self::clock::{OwnView, ServerClock};
+use self::outage::Outages;
 use super::consumer::{LanesGone, Shared};
 use super::lane::Gate;
 use crate::broker::claim::{Claimed, Found, MOST_IN_A_CALL, Owned};
@@ -25,6 +26,7 @@ use crate::supervisor::shutdown::Shutdown;
 use crate::telemetry::event::{ConsumersRemoved, EntriesReclaimed, Source};
 
 mod clock;
+mod outage;
 
 /// When an entry counts as left behind (the `[reaper]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub struct Reaper {
     sweep: Arc<Notify>,
     clock: ServerClock,
     view: OwnView,
+    outages: Outages,
 }
 
 impl Reaper {
@@ -67,7 +70,9 @@ impl Reaper {
     /// It sweeps each interval, and when `sweep` is notified.
     pub fn new(shared: Shared, options: Options, own: Vec<ConsumerName>, sweep: Arc<Notify>) -> Option<Self> {
         let consumer = own.first()?.clone();
-        Some(Self { shared, options, consumer, own, sweep, clock: ServerClock::default(), view: OwnView::default() })
+        let outages = Outages::new(shared.broker.connector().availability(), options.renew_every());
+        let (clock, view) = (ServerClock::default(), OwnView::default());
+        Some(Self { shared, options, consumer, own, sweep, clock, view, outages })
     }
 
     /// Sweeps until it is told to stop.
@@ -87,13 +92,15 @@ impl Reaper {
         }
     }
 
-    /// Waits for the interval, a fifth more or less so that replicas do not sweep in step, or for a word that there is something to take.
-    async fn due(&self) {
+    /// Waits for the interval, a fifth more or less so that replicas do not sweep in step, or for a word that there is something to take;
+    /// and after an outage until everybody who is alive could say so.
+    async fn due(&mut self) {
         let pause = self.options.interval.mul_f64(0.8 + 0.4 * fastrand::f64());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.sweep.notified() => {}
         }
+        self.outages.have_passed().await;
     }
 
     /// Goes through the whole group once, in bounded calls, and then through its consumers. What was claimed is always taken up.
@@ -120,7 +127,14 @@ impl Reaper {
             let claimed = self.shared.broker.claim(&self.consumer, self.options.claim_after, cursor, most).await;
             let Claimed { found, cursor: next } = match claimed {
                 Ok(claimed) => claimed,
-                Err(error) => return Ok(Err(error)),
+                Err(error) => {
+                    drop(places);
+                    if let Err(error) = self.after(error).await? {
+                        return Ok(Err(error));
+                    }
+                    // From where it was: what it took over is not idle any more.
+                    continue;
+                }
             };
             crash::point("after-claim");
             self.take_up(found, places).await?;
@@ -144,9 +158,29 @@ impl Reaper {
             let Some(places) = self.room(shutdown, 1).await? else { return Ok(Ok(())) };
             match self.shared.broker.seize(&self.consumer, &held).await {
                 Ok(found) => self.take_up(found, places).await?,
-                Err(error) => return Ok(Err(error)),
+                Err(error) => {
+                    drop(places);
+                    if let Err(error) = self.after(error).await? {
+                        return Ok(Err(error));
+                    }
+                }
             }
         }
+        Ok(Ok(()))
+    }
+
+    /// After a call that was not answered: what it took over is ours, and not here. It is looked for in the own pending list, which copes
+    /// with an entry that is more than the server holds for a client. An error when there is nothing: then that was not the matter.
+    async fn after(&self, error: BrokerError) -> Result<Result<(), BrokerError>, LanesGone> {
+        if !error.breaks_connection() {
+            return Ok(Err(error));
+        }
+        let taken = match self.shared.audit(&self.consumer, (Origin::TakenUp, Source::Claimed)).await? {
+            Ok(0) => return Ok(Err(error)),
+            Ok(taken) => taken,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.shared.telemetry.emit(EntriesReclaimed { count: taken });
         Ok(Ok(()))
     }
 
