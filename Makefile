@@ -3,7 +3,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test system-test bench recovery proof lint doc
+.PHONY: help setup demo test system-test bench bench-replicas recovery proof lint doc
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,10 +22,15 @@ test: ## Run every test, against every server that can be had
 
 system-test: ## Run it where it is to live: under a booted systemd, in containers (as root; about ten minutes)
 	@scripts/setup.sh --system
+	@scripts/system-tools.sh
 	cargo test --locked --features system-tests --test system
 
 bench: setup ## Measure orderd against the limit of the server; docs/performance.md says what the table means (ARGS=--quick for a first look)
 	cargo bench --locked --bench road -- $(ARGS)
+
+bench-replicas: ## Measure what a second worker brings, and a fourth: with a slow handler, and with the ledger on Postgres
+	@scripts/setup.sh --tests
+	cargo bench --locked --bench replicas -- $(ARGS)
 
 recovery: setup ## Measure how soon work goes on after a death, a stop or an outage, and what trimming costs (about two minutes; ARGS=--quick for one round)
 	cargo bench --locked --bench recovery -- $(ARGS)

@@ -130,6 +130,54 @@ fn a_primary_that_became_a_replica_is_waited_for_until_it_is_one_again() {
 }
 
 #[test]
+fn a_server_that_is_loading_its_data_is_waited_for() {
+    on_every_server(|options| {
+        // Two milliseconds a key; it answers every two megabytes.
+        let args = ["--key-load-delay", "2000", "--rdbcompression", "no"].map(Into::into).into();
+        let mut world = World::with(Options { args, ..options });
+        let mut daemon = world.daemon("w", &BUSY);
+        daemon.wait_until_ready();
+        let mut fill = redis::pipe();
+        let value = "x".repeat(20_000);
+        for n in 0..1_000 {
+            fill.cmd("SET").arg(format!("other-{n}")).arg(&value).ignore();
+        }
+        fill.query::<()>(&mut world.redis()).expect("SET");
+        send(&mut world.redis(), &["SAVE"]);
+        world.server.kill9().expect("kill");
+        std::thread::scope(|scope| {
+            // It waits until the server answers in earnest.
+            let restarted = scope.spawn(|| world.server.restart().expect("a restart"));
+            wait_until("the reason is told", || daemon.get("/readyz").1.contains("LOADING"));
+            restarted.join().expect("a restart");
+        });
+        daemon.wait_until_ready();
+        add(&mut world.redis(), "after");
+        wait_until("everything is applied", || applied(&world) == ORDERS && world.is_drained());
+        assert!(daemon.is_running());
+    });
+}
+
+#[test]
+fn a_replica_whose_primary_is_gone_is_waited_for() {
+    on_every_server(|options| {
+        let world = World::with(options);
+        let mut daemon = world.daemon("w", &BUSY);
+        daemon.wait_until_ready();
+        let mut connection = world.redis();
+        send(&mut connection, &["CONFIG", "SET", "replica-serve-stale-data", "no"]);
+        // Nobody listens there.
+        send(&mut connection, &["REPLICAOF", "127.0.0.1", "1"]);
+        wait_until("the reason is told", || daemon.get("/readyz").1.contains("MASTERDOWN"));
+        send(&mut connection, &["REPLICAOF", "NO", "ONE"]);
+        daemon.wait_until_ready();
+        add(&mut connection, "after");
+        wait_until("everything is applied", || applied(&world) == ORDERS && world.is_drained());
+        assert!(daemon.is_running());
+    });
+}
+
+#[test]
 fn a_primary_that_misses_its_replicas_is_waited_for() {
     on_every_server(|options| {
         let world = World::with(options);

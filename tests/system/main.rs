@@ -5,6 +5,9 @@
 // Not needed for the build: it tells the linter that helper functions are test code too.
 #![cfg(test)]
 
+mod compose;
 mod harness;
+mod kubernetes;
 mod prometheus;
+mod shop;
 mod unit;
