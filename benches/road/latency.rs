@@ -17,30 +17,33 @@ use super::client::{Client, RESPONSE_TIMEOUT, Stop};
 use super::wait::Deadline;
 
 /// Events a second.
-const RATE: u64 = 1_000;
+pub(crate) const RATES: [u64; 2] = [1_000, 10_000];
 
 /// How the latencies are spread, in microseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Spread {
+    /// Events a second.
+    pub(crate) rate: u64,
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
+    pub(crate) p999_us: u64,
     pub(crate) max_us: u64,
     pub(crate) events: usize,
 }
 
-/// Adds events for `seconds` and follows each until it is acknowledged.
-pub(crate) fn measure(desk: &Desk<'_>, seconds: u64, deadline: &Deadline) -> anyhow::Result<Spread> {
+/// Adds `rate` events a second for `seconds` and follows each until it is acknowledged.
+pub(crate) fn measure(desk: &Desk<'_>, rate: u64, seconds: u64, deadline: &Deadline) -> anyhow::Result<Spread> {
     desk.wait_until_somebody_waits(deadline)?;
     let port = desk.server.port().context("the server has no port")?;
     let mut monitor = TcpStream::connect(("127.0.0.1", port))?;
     monitor.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
     monitor.write_all(b"MONITOR\r\n")?;
     let url = desk.server.url();
-    let count = seconds * RATE;
+    let count = seconds * rate;
     let mut lines = BufReader::new(monitor);
     let mut line = String::new();
     lines.read_line(&mut line)?;
-    let producer = Client::start(move |stop| produce(&url, count, stop))?;
+    let producer = Client::start(move |stop| produce(&url, rate, count, stop))?;
     let mut watch = Watch::default();
     while watch.latencies.len() as u64 != count {
         deadline.check()?;
@@ -51,16 +54,16 @@ pub(crate) fn measure(desk: &Desk<'_>, seconds: u64, deadline: &Deadline) -> any
         watch.see(&line).with_context(|| line.clone())?;
     }
     producer.stop()?;
-    watch.spread().context("no event was seen")
+    watch.spread(rate).context("no event was seen")
 }
 
 /// Adds `count` events, each at its time. One that is late is made up for, so that the pace holds on the whole.
-fn produce(url: &str, count: u64, stop: &Stop) -> anyhow::Result<()> {
+fn produce(url: &str, rate: u64, count: u64, stop: &Stop) -> anyhow::Result<()> {
     let mut connection = redis::Client::open(url)?.get_connection()?;
     connection.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
     let began = Instant::now();
     for n in 0..count {
-        let due = began + Duration::from_secs(n) / u32::try_from(RATE)?;
+        let due = began + Duration::from_secs(n) / u32::try_from(rate)?;
         while let Some(left) = due.checked_duration_since(Instant::now()) {
             std::thread::park_timeout(left);
         }
@@ -107,11 +110,17 @@ impl Watch {
         Ok(())
     }
 
-    fn spread(mut self) -> Option<Spread> {
+    fn spread(mut self, rate: u64) -> Option<Spread> {
         self.latencies.sort_unstable();
         let sorted = &self.latencies;
-        let at =
-            |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied();
-        Some(Spread { p50_us: at(50)?, p99_us: at(99)?, max_us: at(100)?, events: sorted.len() })
+        let at = |mille: usize| sorted.get((sorted.len() * mille / 1000).min(sorted.len().saturating_sub(1))).copied();
+        Some(Spread {
+            rate,
+            p50_us: at(500)?,
+            p99_us: at(990)?,
+            p999_us: at(999)?,
+            max_us: at(1000)?,
+            events: sorted.len(),
+        })
     }
 }

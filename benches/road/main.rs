@@ -33,6 +33,8 @@ use worker::{Kind, Run};
 
 /// After so long the whole is given up, however many rounds are left.
 const PATIENCE: Duration = Duration::from_mins(15);
+/// One consumer with a connection of its own is enough for one server, and larger batches are fewer.
+const TUNED: [&str; 3] = ["consumers.count=1", "consumers.batch=512", "lanes.count=256"];
 /// How many orders the events are about.
 const ORDERS: u64 = 5_000;
 
@@ -46,7 +48,7 @@ struct Options {
     /// Events of the backlog; the ledger gets half of it, the plain loop a tenth
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..=2_000_000))]
     events: u64,
-    /// For how many seconds the latency of each is measured, at 1,000 events a second; 0 leaves it out
+    /// For how many seconds the latency of each is measured, at 1,000 and at 10,000 events a second; 0 leaves it out
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(0..=60))]
     latency: u64,
     /// A first look: one round, a tenth of the events, one second of latency
@@ -80,6 +82,9 @@ impl Options {
         let mut contenders = vec![
             Contender::new("raw limit", all, Kind::Limit),
             Contender::new("orderd, none", all, daemon(own, Handler::None)),
+            Contender::new("orderd, none, tuned", all, daemon(own, Handler::None)).with(&TUNED),
+            Contender::new("orderd, none, no trimming", all, daemon(own, Handler::None))
+                .with(&["trimmer.max_len=10000000"]),
             Contender::new("orderd, ledger", all / 2, daemon(own, Handler::Ledger)),
             Contender::new("plain loop", all / 10, Kind::Textbook),
         ];
@@ -96,12 +101,23 @@ struct Contender {
     name: &'static str,
     events: u64,
     kind: Kind,
+    /// Settings that only this one has.
+    set: Vec<String>,
     runs: Vec<Run>,
 }
 
 impl Contender {
     fn new(name: &'static str, events: u64, kind: Kind) -> Self {
-        Self { name, events, kind, runs: Vec::new() }
+        Self { name, events, kind, set: Vec::new(), runs: Vec::new() }
+    }
+
+    fn with(self, set: &[&str]) -> Self {
+        Self { set: set.iter().map(|assignment| (*assignment).to_owned()).collect(), ..self }
+    }
+
+    /// The settings of all, and then its own.
+    fn settings(&self, of_all: &[String]) -> Vec<String> {
+        of_all.iter().chain(&self.set).cloned().collect()
     }
 }
 
@@ -135,7 +151,8 @@ fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::R
         for place in 0..count {
             let contender = &mut contenders[(place + round as usize) % count];
             eprintln!("round {} of {}: {}", round + 1, options.rounds, contender.name);
-            let run = drain(desk, contender, &options.set, deadline).with_context(|| contender.name.to_owned())?;
+            let run = drain(desk, contender, &contender.settings(&options.set), deadline)
+                .with_context(|| contender.name.to_owned())?;
             contender.runs.push(run);
         }
     }
@@ -143,13 +160,16 @@ fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::R
     let rows = rows.collect::<Option<Vec<Row>>>().context("a row without a run")?;
     let mut latencies = Vec::new();
     if options.latency > 0 {
-        for contender in contenders.iter().filter(|contender| contender.kind.is_measured_for_latency()) {
-            eprintln!("latency: {}", contender.name);
-            let worker = contender.kind.start(desk, &options.set)?;
-            let spread = latency::measure(desk, options.latency, deadline).with_context(|| worker.log())?;
-            worker.stop()?;
-            desk.clear()?;
-            latencies.push((contender.name, spread));
+        let measured = |contender: &&Contender| contender.set.is_empty() && contender.kind.is_measured_for_latency();
+        for rate in latency::RATES {
+            for contender in contenders.iter().filter(measured) {
+                eprintln!("latency at {rate} events a second: {}", contender.name);
+                let worker = contender.kind.start(desk, &options.set)?;
+                let spread = latency::measure(desk, rate, options.latency, deadline).with_context(|| worker.log())?;
+                worker.stop()?;
+                desk.clear()?;
+                latencies.push((contender.name, spread));
+            }
         }
     }
     let (rounds, settings, server) = (options.rounds, options.set.clone(), desk.version()?);

@@ -120,9 +120,10 @@ impl fmt::Display for Report {
         if self.latencies.is_empty() {
             return Ok(());
         }
-        let mut table = markdown(&["XADD to XACK at 1,000/s", "events", "p50 µs", "p99 µs", "max µs"]);
-        for (name, Spread { p50_us, p99_us, max_us, events }) in &self.latencies {
-            let numbers = [*events as u64, *p50_us, *p99_us, *max_us].map(|number| grouped(count(number)));
+        let mut table = markdown(&["XADD to XACK", "events/s", "events", "p50 µs", "p99 µs", "p99.9 µs", "max µs"]);
+        for (name, Spread { rate, p50_us, p99_us, p999_us, max_us, events }) in &self.latencies {
+            let numbers = [*rate, *events as u64, *p50_us, *p99_us, *p999_us, *max_us];
+            let numbers = numbers.map(|number| grouped(count(number)));
             table.add_row(std::iter::once((*name).to_owned()).chain(numbers));
         }
         writeln!(f, "\n{table}")

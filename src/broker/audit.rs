@@ -112,7 +112,7 @@ impl Broker {
         for (id, fields) in entries {
             let Some(fields) = fields else { continue };
             let list = if pending.contains(&id) { &mut page.pending } else { &mut page.acknowledged };
-            list.push(Entry { id, fields });
+            list.push(Entry { id, fields: fields.into() });
         }
         Ok(page)
     }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use redis::Value;
 
 use super::Broker;
-use super::delivery::{Delivery, Origin, Places, Received};
+use super::delivery::{Delivery, Hold, Origin, Places, Received};
 use super::error::{BrokerError, Trouble};
 use super::read::millis;
 use super::reply;
 use crate::domain::decode::MAX_ENTRY_BYTES;
-use crate::domain::entry::{Entry, Field};
+use crate::domain::entry::{Entry, Fields};
 use crate::domain::id::{ConsumerName, EntryId};
 use crate::domain::retry::RetryRecord;
 
@@ -80,8 +80,8 @@ impl Pending {
 
     /// Makes it a delivery. `origin` says whether an earlier holder may have died of it.
     pub fn accept(self, consumer: &ConsumerName, origin: Origin, places: &mut Places) -> Option<Received> {
-        let place = places.next()?;
-        let delivery = Delivery::new(self.entry.id, consumer.clone(), self.deliveries, origin, place);
+        let hold = Hold::begin(consumer.clone(), places);
+        let delivery = Delivery::new(self.entry.id, self.deliveries, origin, &hold, places)?;
         Some(Received { delivery, entry: self.entry, record: self.record, withheld: self.withheld })
     }
 }
@@ -193,13 +193,13 @@ fn found(reply: Value) -> Option<Found> {
         let id = reply::entry_id(&parts.next()?)?;
         let deliveries = u32::try_from(reply::number(&parts.next()?)?).unwrap_or(u32::MAX);
         let mut withheld = None;
-        let fields: Option<Vec<Field>> = match parts.next() {
+        let fields: Option<Fields> = match parts.next() {
             Some(Value::Nil) | None => None,
             Some(Value::Int(size)) => {
                 withheld = usize::try_from(size).ok();
-                Some(Vec::new())
+                Some(Fields::default())
             }
-            Some(fields) => Some(reply::fields(fields)?),
+            Some(fields) => Some(reply::fields(fields)?.into()),
         };
         let record = parts.next().and_then(reply::text).as_deref().and_then(read_record);
         match fields {

@@ -24,11 +24,11 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::event::{Reconnected, RedisAway, RedisBack};
 use crate::tls::Tls;
 
-const CONNECTING: &str = "connecting";
+pub(super) const CONNECTING: &str = "connecting";
 /// How long opening a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a command on the shared connection may take. No command there blocks.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pauses after a refused login.
 const REFUSED_MIN: Duration = Duration::from_secs(1);
@@ -78,14 +78,6 @@ pub enum Availability {
 pub(super) struct Connection {
     commands: MultiplexedConnection,
     _driver: Attendant,
-}
-
-/// A connection for one purpose.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) connection: Connection,
-    /// What the server calls it; `CLIENT UNBLOCK` takes this.
-    pub(super) id: i64,
 }
 
 impl Connection {
@@ -152,7 +144,7 @@ impl Connector {
         &self,
         role: &'static str,
         response_timeout: Option<Duration>,
-    ) -> Result<Opened, BrokerError> {
+    ) -> Result<Connection, BrokerError> {
         self.opening(self.open_untimed(role, response_timeout)).await
     }
 
@@ -162,11 +154,14 @@ impl Connector {
         &self,
         role: &'static str,
         heard: impl AsyncPushSender,
-    ) -> Result<Opened, BrokerError> {
+    ) -> Result<Connection, BrokerError> {
         self.opening(self.open_untimed_for_pushes(role, heard)).await
     }
 
-    async fn opening(&self, open: impl Future<Output = Result<Opened, BrokerError>>) -> Result<Opened, BrokerError> {
+    pub(super) async fn opening<T>(
+        &self,
+        open: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
         if let Some(error) = self.still_refused() {
             return Err(error);
         }
@@ -204,7 +199,7 @@ impl Connector {
         });
     }
 
-    async fn open_untimed(&self, role: &str, response_timeout: Option<Duration>) -> Result<Opened, BrokerError> {
+    async fn open_untimed(&self, role: &str, response_timeout: Option<Duration>) -> Result<Connection, BrokerError> {
         let failed = |error: &redis::RedisError| BrokerError::new(CONNECTING, error);
         let config = AsyncConnectionConfig::new().set_response_timeout(response_timeout);
         let mut connection = self.connection(&Address::without_credentials(), config).await?;
@@ -215,7 +210,11 @@ impl Connector {
     }
 
     /// Pushes need RESP3, and the library wants to agree on that itself. With it comes the server's own word for a wrong password.
-    async fn open_untimed_for_pushes(&self, role: &str, heard: impl AsyncPushSender) -> Result<Opened, BrokerError> {
+    async fn open_untimed_for_pushes(
+        &self,
+        role: &str,
+        heard: impl AsyncPushSender,
+    ) -> Result<Connection, BrokerError> {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT)).set_push_sender(heard);
         let connection = self.connection(&self.address.with_credentials_and_pushes(), config).await?;
         self.introduce(connection, role).await
@@ -238,12 +237,9 @@ impl Connector {
     }
 
     /// Makes sure that the server works, and gives the new connection its name.
-    async fn introduce(&self, mut connection: Connection, role: &str) -> Result<Opened, BrokerError> {
+    async fn introduce(&self, mut connection: Connection, role: &str) -> Result<Connection, BrokerError> {
         let failed = |error: &redis::RedisError| BrokerError::new(CONNECTING, error);
-        // A server that is loading, or follows a primary that is gone, takes connections and says so to this one. The name is for
-        // people who look. A user without the right to either works all the same.
-        let named = redis::cmd("CLIENT").arg("SETNAME").arg(format!("{}:{role}", self.name)).to_owned();
-        for courtesy in [redis::cmd("PING"), named] {
+        for courtesy in self.courtesies(role) {
             if let Err(error) = courtesy.query_async::<()>(&mut connection).await {
                 let error = failed(&error);
                 if !matches!(error.trouble, Trouble::NoPermission(_)) {
@@ -251,8 +247,21 @@ impl Connector {
                 }
             }
         }
-        let id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await.map_err(|error| failed(&error))?;
-        Ok(Opened { connection, id })
+        Ok(connection)
+    }
+
+    /// A server that is loading, or follows a primary that is gone, takes connections and says so to the first. The second is for people
+    /// who look. A user without the right to either works all the same.
+    pub(super) fn courtesies(&self, role: &str) -> [Cmd; 2] {
+        [redis::cmd("PING"), redis::cmd("CLIENT").arg("SETNAME").arg(format!("{}:{role}", self.name)).to_owned()]
+    }
+
+    /// Takes note of how a command went on a connection that is opened again where it broke: then whether Redis is away shows when the
+    /// next one is opened.
+    pub(super) fn note_answer(&self, error: Option<&BrokerError>) {
+        if !error.is_some_and(|error| matches!(error.trouble, Trouble::Unreachable(_) | Trouble::Reply)) {
+            self.note(error);
+        }
     }
 
     /// Takes note of how a command went. Says something only when that is news.
@@ -348,8 +357,8 @@ impl Commands {
         if generation > 0 {
             self.connector.reconnected("commands");
         }
-        *current = Some((generation, opened.connection.clone()));
-        Ok((generation, opened.connection))
+        *current = Some((generation, opened.clone()));
+        Ok((generation, opened))
     }
 
     async fn finish<T>(
@@ -366,12 +375,8 @@ impl Commands {
             if current.as_ref().is_some_and(|(of, _)| *of == generation) {
                 *current = None;
             }
-            // Whether Redis is away shows when the next connection is opened.
-            if matches!(error.trouble, Trouble::Unreachable(_) | Trouble::Reply) {
-                return reply;
-            }
         }
-        self.connector.note(reply.as_ref().err());
+        self.connector.note_answer(reply.as_ref().err());
         reply
     }
 }

@@ -172,7 +172,7 @@ fn letter(id: EntryId, mut fields: Vec<Field>) -> Option<DeadLetter> {
     // In the order of `FACTS`.
     Some(DeadLetter {
         id,
-        entry: Entry { id: facts.next()?.parse().ok()?, fields },
+        entry: Entry { id: facts.next()?.parse().ok()?, fields: fields.into() },
         group: facts.next()?.into(),
         consumer: facts.next()?.into(),
         deliveries: facts.next()?.parse().ok()?,
@@ -202,7 +202,7 @@ mod tests {
     fn facts_are_told_from_fields_by_where_they_stand() {
         let original = fields(&[("_id", "mine"), ("_reason", "mine"), ("_id", "again")]);
         let found = letter(EntryId::new(9, 0), [original.clone(), facts()].concat()).unwrap();
-        assert_eq!((found.entry.id, &found.entry.fields), (EntryId::new(5, 1), &original));
+        assert_eq!((found.entry.id, found.entry.fields), (EntryId::new(5, 1), original.into()));
         assert_eq!((found.deliveries, found.failures, found.crashes), (4, 2, 1));
         assert_eq!((found.reason.as_str(), found.error.as_str()), ("permanent", "no"));
         assert_eq!((found.first_seen_ms, found.dead_at_ms), (1000, 2000));

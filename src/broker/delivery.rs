@@ -34,11 +34,19 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Delivery {
     id: EntryId,
-    consumer: ConsumerName,
     deliveries: u32,
     origin: Origin,
+    /// Whether it still has to give its place back.
+    open: bool,
+    hold: Arc<Hold>,
+}
+
+/// What the deliveries of one read have in common.
+#[derive(Debug)]
+pub(super) struct Hold {
+    consumer: ConsumerName,
     since: Instant,
-    place: Option<Arc<Window>>,
+    window: Arc<Window>,
 }
 
 /// How an entry came into our hands.
@@ -51,8 +59,16 @@ pub enum Origin {
 }
 
 impl Delivery {
-    pub(super) fn new(id: EntryId, consumer: ConsumerName, deliveries: u32, origin: Origin, place: Place) -> Self {
-        Self { id, consumer, deliveries, origin, since: Instant::now(), place: Some(place.0) }
+    /// Takes one of the `places`; `None` when there is none left.
+    pub(super) fn new(
+        id: EntryId,
+        deliveries: u32,
+        origin: Origin,
+        hold: &Arc<Hold>,
+        places: &mut Places,
+    ) -> Option<Self> {
+        places.count = places.count.checked_sub(1)?;
+        Some(Self { id, deliveries, origin, open: true, hold: Arc::clone(hold) })
     }
 
     /// The entry.
@@ -62,7 +78,7 @@ impl Delivery {
 
     /// The consumer under whose name it is pending.
     pub fn consumer(&self) -> &ConsumerName {
-        &self.consumer
+        &self.hold.consumer
     }
 
     /// How many times it was handed out so far, as Redis counts.
@@ -86,7 +102,7 @@ impl Delivery {
 
     /// Since when we have it.
     pub fn since(&self) -> Instant {
-        self.since
+        self.hold.since
     }
 
     /// A try of an entry that was taken up begins now, and Redis has been told so.
@@ -97,9 +113,24 @@ impl Delivery {
 
     /// The entry is settled: gives the place back without a word.
     pub(super) fn close(mut self) {
-        if let Some(window) = self.place.take() {
-            window.give_back(1);
+        self.open = false;
+        self.hold.window.give_back(1);
+    }
+
+    /// All of them are settled: gives their places back at once.
+    pub(super) fn close_all(deliveries: Vec<Self>) {
+        let mut given: Option<(Arc<Hold>, usize)> = None;
+        for mut delivery in deliveries {
+            delivery.open = false;
+            match &mut given {
+                Some((hold, count)) if Arc::ptr_eq(&hold.window, &delivery.hold.window) => *count += 1,
+                _ => {
+                    let before = given.replace((Arc::clone(&delivery.hold), 1));
+                    before.into_iter().for_each(|(hold, count)| hold.window.give_back(count));
+                }
+            }
         }
+        given.into_iter().for_each(|(hold, count)| hold.window.give_back(count));
     }
 
     /// Lets go of the entry on purpose: it stays pending, or is somebody else's by now.
@@ -108,11 +139,18 @@ impl Delivery {
     }
 }
 
+impl Hold {
+    /// Begins now, for deliveries that take these places.
+    pub(super) fn begin(consumer: ConsumerName, places: &Places) -> Arc<Self> {
+        Arc::new(Self { consumer, since: Instant::now(), window: Arc::clone(&places.window) })
+    }
+}
+
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if let Some(window) = self.place.take() {
-            window.telemetry.emit(DeliveryDropped { entry: self.id });
-            window.give_back(1);
+        if self.open {
+            self.hold.window.telemetry.emit(DeliveryDropped { entry: self.id });
+            self.hold.window.give_back(1);
         }
     }
 }
@@ -133,10 +171,6 @@ pub struct Places {
     window: Arc<Window>,
     count: usize,
 }
-
-/// One place in the window.
-#[derive(Debug)]
-pub struct Place(Arc<Window>);
 
 impl Window {
     /// A window of `size` places, all of them free.
@@ -212,11 +246,6 @@ impl Places {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.count
-    }
-
-    pub(super) fn next(&mut self) -> Option<Place> {
-        self.count = self.count.checked_sub(1)?;
-        Some(Place(Arc::clone(&self.window)))
     }
 }
 

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use self::acks::Acks;
 use self::connect::{Commands, Connector};
 use self::keys::Keys;
 use self::scripts::Scripts;
 
+mod acks;
 pub mod address;
 pub mod audit;
 pub mod claim;
@@ -34,13 +36,15 @@ pub mod settle;
 mod stream;
 pub mod survey;
 pub mod trim;
+pub mod wire;
 
-/// One stream and one group on one server, over a connection that all short commands share. Reading has connections of its own:
-/// [`read::Reader`].
+/// One stream and one group on one server, over a connection that all short commands share. Acknowledging has one of its own, and so has
+/// each [`read::Reader`].
 #[derive(Debug)]
 pub struct Broker {
     connector: Arc<Connector>,
     commands: Commands,
+    acks: Acks,
     keys: Keys,
     scripts: Scripts,
 }
@@ -48,7 +52,8 @@ pub struct Broker {
 impl Broker {
     /// A broker for the stream and the group of `keys`. Connects when it is first used.
     pub fn new(connector: Arc<Connector>, keys: Keys) -> Self {
-        Self { commands: Commands::new(Arc::clone(&connector)), connector, keys, scripts: Scripts::new() }
+        let (commands, acks) = (Commands::new(Arc::clone(&connector)), Acks::new(Arc::clone(&connector)));
+        Self { commands, acks, connector, keys, scripts: Scripts::new() }
     }
 
     /// The stream, the group, and the keys beside them.

@@ -87,13 +87,12 @@ impl Subscription {
         let (sender, receiver) = mpsc::channel(queue.max(1));
         let dropped = Arc::new(AtomicU64::new(0));
         let inlet = Inlet { queue: sender, dropped: Arc::clone(&dropped) };
-        let opened = connector
+        let mut connection = connector
             .open_for_pushes("subscriber", move |push| -> Result<(), Infallible> {
                 inlet.take(push);
                 Ok(())
             })
             .await?;
-        let mut connection = opened.connection;
         let failed = |error: redis::RedisError| BrokerError::new("subscribing", &error);
         if !topics.channels.is_empty() {
             connection.subscribe(&topics.channels).await.map_err(failed)?;
@@ -149,7 +148,7 @@ impl Publisher {
             noted.fetch_or(push.kind == PushKind::Disconnection, Ordering::AcqRel);
             Ok(())
         };
-        let mut publisher = Self { connection: connector.open_for_pushes("publisher", heard).await?.connection, gone };
+        let mut publisher = Self { connection: connector.open_for_pushes("publisher", heard).await?, gone };
         publisher.make_sure_of_primary().await?;
         Ok(publisher)
     }

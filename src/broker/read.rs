@@ -1,24 +1,25 @@
 //! Reading new entries.
 //!
 //! Owns: one connection per consumer, on which nothing but this consumer's reads is sent, and the rule that a read in flight is never
-//! dropped: the server would deliver to nobody.
-//! Never: a response timeout on that connection; an entry out of the reader's sight without a [`Delivery`].
+//! dropped: the server would deliver to nobody. Several may be under way; they are answered in order.
+//! Never: an entry out of the reader's sight without a [`Delivery`].
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::ConnectionLike as _;
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
-use super::connect::Opened;
-use super::delivery::{Delivery, Origin, Places, Received};
+use super::delivery::{Delivery, Hold, Origin, Places, Received};
 use super::error::BrokerError;
-use super::reply::{self, Listed};
-use crate::domain::entry::Entry;
+use super::wire::batch::Answer;
+use super::wire::command::Command;
+use super::wire::link::Link;
+use crate::domain::entry::{Entry, Fields};
 use crate::domain::id::{ConsumerName, EntryId};
 
-/// What a blocked read may take over its time before the connection is given up.
+/// What a read may take over its time before the connection is given up.
 const OVERTIME: Duration = Duration::from_secs(2);
 /// How often the wake-up is sent again, for one that came before the read began to wait is lost.
 const WAKE_AGAIN: Duration = Duration::from_millis(20);
@@ -31,6 +32,17 @@ pub struct Reader {
     consumer: ConsumerName,
     opened: Option<Opened>,
     opened_before: bool,
+    command: Command,
+}
+
+/// A connection, and what was asked on it.
+#[derive(Debug)]
+struct Opened {
+    link: Link,
+    /// What the server calls it; `CLIENT UNBLOCK` takes this.
+    id: i64,
+    /// Reads that are not answered yet: where their entries are to go, and how long each waits for the first.
+    asked: VecDeque<(Places, Duration)>,
 }
 
 /// What a read brought.
@@ -40,12 +52,14 @@ pub struct Read {
     pub received: Vec<Received>,
     /// Entries that were deleted before they could be read. There is nothing left to handle; they are pending under this consumer.
     pub gone: Vec<EntryId>,
+    /// Whether it brought as much as it asked for, so that there is likely more.
+    pub full: bool,
 }
 
 impl Reader {
     /// A reader for `consumer`, not connected yet.
     pub fn new(broker: Arc<Broker>, consumer: ConsumerName) -> Self {
-        Self { broker, consumer, opened: None, opened_before: false }
+        Self { broker, consumer, opened: None, opened_before: false, command: Command::default() }
     }
 
     /// The consumer it reads for.
@@ -59,10 +73,15 @@ impl Reader {
         self.opened.is_some()
     }
 
+    /// How many reads are under way.
+    pub fn under_way(&self) -> usize {
+        self.opened.as_ref().map_or(0, |opened| opened.asked.len())
+    }
+
     /// Opens the connection.
     pub async fn connect(&mut self) -> Result<(), BrokerError> {
-        let opened = self.broker.connector.open("reader", None).await?;
-        self.opened = Some(opened);
+        let (link, id) = Link::open(&self.broker.connector, "reader").await?;
+        self.opened = Some(Opened { link, id, asked: VecDeque::new() });
         if self.opened_before {
             self.broker.connector.reconnected("reader");
         }
@@ -75,39 +94,55 @@ impl Reader {
         self.opened = None;
     }
 
-    /// Reads at most as many entries as there are `places`, waiting up to `block` for the first one. When `wake` is cancelled, the read
-    /// is ended at the server, so that what was delivered until then still arrives. After an error that leaves the outcome open the
-    /// reader is not connected any more.
-    pub async fn read(
-        &mut self,
-        places: Places,
-        block: Duration,
-        wake: &CancellationToken,
-    ) -> Result<Read, BrokerError> {
-        let Some(opened) = &self.opened else {
+    /// Asks for at most as many entries as there are `places`, waiting up to `block` for the first one; without a time, for what is there
+    /// now. [`Reader::receive`] brings the answer. After an error the reader is not connected any more.
+    pub async fn ask(&mut self, places: Places, block: Option<Duration>) -> Result<(), BrokerError> {
+        let Some(opened) = &mut self.opened else {
             return Err(BrokerError::timed_out(OPERATION));
         };
-        let (mut connection, id) = (opened.connection.clone(), opened.id);
         let keys = self.broker.keys();
-        let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(keys.group.as_str()).arg(self.consumer.as_str());
-        command.arg("COUNT").arg(places.count()).arg("BLOCK").arg(millis(block));
-        command.arg("STREAMS").arg(keys.stream.as_str()).arg(">");
-        // Not `query_async`: it builds the whole reply anew to look for errors inside, where a read has none.
-        let reading = connection.req_packed_command(&command);
-        tokio::pin!(reading);
+        let command = self.command.begin("XREADGROUP", if block.is_some() { 10 } else { 8 });
+        command.word("GROUP").word(keys.group.as_str()).word(self.consumer.as_str());
+        command.word("COUNT").number(places.count() as u64);
+        if let Some(block) = block {
+            command.word("BLOCK").number(millis(block));
+        }
+        command.word("STREAMS").word(keys.stream.as_str()).word(">");
+        opened.asked.push_back((places, block.unwrap_or_default()));
+        let sent = tokio::time::timeout(OVERTIME, opened.link.send(OPERATION, self.command.as_bytes())).await;
+        let sent = sent.unwrap_or_else(|_| Err(BrokerError::timed_out(OPERATION)));
+        if sent.is_err() {
+            self.opened = None;
+        }
+        sent
+    }
+
+    /// Waits for the answer to the oldest read under way. When `wake` is cancelled, the read is ended at the server, so that what was
+    /// delivered until then still arrives. After an error that leaves the outcome open the reader is not connected any more.
+    pub async fn receive(&mut self, wake: &CancellationToken) -> Result<Read, BrokerError> {
+        let Some(opened) = &mut self.opened else {
+            return Err(BrokerError::timed_out(OPERATION));
+        };
+        let Some((places, block)) = opened.asked.pop_front() else { return Ok(Read::default()) };
+        let id = opened.id;
         let deadline = tokio::time::sleep(block + OVERTIME);
         tokio::pin!(deadline);
-        let reply = loop {
-            tokio::select! {
-                reply = &mut reading => {
-                    break reply.and_then(reply::not_an_error).map_err(|error| BrokerError::new(OPERATION, &error));
+        let answer = {
+            let answer = opened.link.entries(OPERATION);
+            tokio::pin!(answer);
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => break answer,
+                    () = &mut deadline => break Err(BrokerError::timed_out(OPERATION)),
+                    () = woken(wake) => self.broker.wake(id).await,
                 }
-                () = &mut deadline => break Err(BrokerError::timed_out(OPERATION)),
-                () = woken(wake) => self.broker.wake(id).await,
             }
         };
-        let listed = reply.and_then(|reply| reply::read(reply).ok_or_else(|| BrokerError::reply(OPERATION)));
+        let listed = answer.and_then(|answer| match answer {
+            Answer::Entries(entries) => Ok(entries),
+            Answer::Error(text) => Err(BrokerError::said(OPERATION, &text)),
+        });
         match listed {
             Ok(listed) => {
                 self.broker.connector.note(None);
@@ -143,18 +178,18 @@ async fn woken(wake: &CancellationToken) {
     }
 }
 
-fn hand_out(listed: Vec<Listed>, consumer: &ConsumerName, mut places: Places) -> Read {
-    let mut read = Read { received: Vec::with_capacity(listed.len()), gone: Vec::new() };
+fn hand_out(listed: Vec<(EntryId, Option<Fields>)>, consumer: &ConsumerName, mut places: Places) -> Read {
+    let full = listed.len() >= places.count();
+    let mut read = Read { received: Vec::with_capacity(listed.len()), gone: Vec::new(), full };
+    let hold = Hold::begin(consumer.clone(), &places);
     for (id, fields) in listed {
-        match (fields, places.next()) {
-            (Some(fields), Some(place)) => {
-                let delivery = Delivery::new(id, consumer.clone(), 1, Origin::Read, place);
-                read.received.push(Received { delivery, entry: Entry { id, fields }, record: None, withheld: None });
-            }
-            // More than was asked for is not answered; it would stay pending and be found again.
-            (Some(_), None) => {}
-            (None, _) => read.gone.push(id),
-        }
+        let Some(fields) = fields else {
+            read.gone.push(id);
+            continue;
+        };
+        // More than was asked for is not answered; it would stay pending and be found again.
+        let Some(delivery) = Delivery::new(id, 1, Origin::Read, &hold, &mut places) else { continue };
+        read.received.push(Received { delivery, entry: Entry { id, fields }, record: None, withheld: None });
     }
     read
 }

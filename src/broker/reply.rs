@@ -4,7 +4,7 @@
 //! Never: the library's typed stream reply, which fails a whole batch on one field name that is no text and keeps the last of two
 //! equal fields.
 
-use redis::{RedisResult, Value};
+use redis::Value;
 
 use crate::domain::entry::Field;
 use crate::domain::id::EntryId;
@@ -12,31 +12,9 @@ use crate::domain::id::EntryId;
 /// One entry of a reply; `None` in place of the fields when it was deleted.
 pub(super) type Listed = (EntryId, Option<Vec<Field>>);
 
-/// The entries that `XREADGROUP` of one stream answered; `None` for a reply of another shape. No entries is an empty list.
-pub(super) fn read(reply: Value) -> Option<Vec<Listed>> {
-    let entries = match reply {
-        Value::Nil => return Some(Vec::new()),
-        Value::Map(streams) => streams.into_iter().next()?.1,
-        Value::Array(streams) => match streams.into_iter().next()? {
-            Value::Array(stream) => stream.into_iter().nth(1)?,
-            _ => return None,
-        },
-        _ => return None,
-    };
-    self::entries(entries)
-}
-
 /// The entries of a plain list, as `XRANGE` answers.
 pub(super) fn entries(list: Value) -> Option<Vec<Listed>> {
     array(list)?.into_iter().map(listed).collect()
-}
-
-/// The reply, unless the server answered with an error.
-pub(super) fn not_an_error(reply: Value) -> RedisResult<Value> {
-    match reply {
-        Value::ServerError(error) => Err(error.into()),
-        reply => Ok(reply),
-    }
 }
 
 fn listed(entry: Value) -> Option<Listed> {
@@ -120,16 +98,10 @@ mod tests {
         let gone = Value::Array(vec![bulk(b"1-0"), Value::Nil]);
         let odd =
             Value::Array(vec![bulk(b"2-0"), Value::Array(vec![bulk(&[0xff]), bulk(b""), bulk(&[0xff]), bulk(b"x")])]);
-        let entries = Value::Array(vec![gone, odd]);
-        let resp2 = Value::Array(vec![Value::Array(vec![bulk(b"s"), entries.clone()])]);
-        let resp3 = Value::Map(vec![(bulk(b"s"), entries)]);
-        for reply in [resp2, resp3] {
-            let listed = read(reply).unwrap();
-            assert_eq!(listed[0], (EntryId::new(1, 0), None));
-            let fields = listed[1].1.as_ref().unwrap();
-            assert_eq!(fields, &[(vec![0xff], vec![]), (vec![0xff], b"x".to_vec())]);
-        }
-        assert_eq!(read(Value::Nil), Some(Vec::new()));
-        assert_eq!(read(Value::Int(1)), None);
+        let listed = entries(Value::Array(vec![gone, odd])).unwrap();
+        assert_eq!(listed[0], (EntryId::new(1, 0), None));
+        let fields = listed[1].1.as_ref().unwrap();
+        assert_eq!(fields, &[(vec![0xff], vec![]), (vec![0xff], b"x".to_vec())]);
+        assert_eq!(entries(Value::Int(1)), None);
     }
 }

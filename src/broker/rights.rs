@@ -259,6 +259,8 @@ mod tests {
     #[test]
     fn every_command_that_is_sent_stands_in_the_table_and_no_other() {
         let mut sent_by_us = sent("src/broker", "rs", "cmd(\"", '"');
+        sent_by_us.extend(sent("src/broker", "rs", "begin(\"", '"'));
+        sent_by_us.extend(sent("src/broker/wire", "rs", "cmd(\"", '"'));
         sent_by_us.extend(sent("src/broker/script", "lua", "redis.call('", '\''));
         sent_by_us.extend(sent("src/broker/script", "lua", "redis.pcall('", '\''));
         // Sent by the client library: the scripts, and its name.

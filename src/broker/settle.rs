@@ -87,7 +87,7 @@ impl Broker {
                 Ok(known) => {
                     settled.count += chunk.len();
                     settled.missed += chunk.len().saturating_sub(known);
-                    chunk.into_iter().for_each(Delivery::close);
+                    Delivery::close_all(chunk);
                 }
                 Err(error) => {
                     batch.extend(chunk);
@@ -118,13 +118,8 @@ impl Broker {
         self.ack_ids(ids.iter().copied()).await.map(|_| ())
     }
 
-    async fn ack_ids(&self, ids: impl Iterator<Item = EntryId>) -> Result<usize, BrokerError> {
-        let mut ack = redis::cmd("XACK");
-        ack.arg(self.keys.stream.as_str()).arg(self.keys.group.as_str());
-        for id in ids {
-            ack.arg(id.to_string());
-        }
-        self.commands.query("acknowledging", &ack).await
+    async fn ack_ids(&self, ids: impl ExactSizeIterator<Item = EntryId> + Clone) -> Result<usize, BrokerError> {
+        self.acks.ack(&self.keys, ids).await
     }
 
     /// Forgets the retry records of entries that are settled.
@@ -228,7 +223,8 @@ impl Broker {
             obituary.dead_at_ms.to_string(),
         ];
         let facts = FACTS.iter().zip(facts).map(|(name, value)| (name.as_bytes().to_vec(), value.into_bytes()));
-        entry.fields.iter().cloned().chain(facts).collect()
+        let own = entry.fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec()));
+        own.chain(facts).collect()
     }
 }
 

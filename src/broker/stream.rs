@@ -18,9 +18,9 @@ use crate::tls::{self, Tls};
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Something that bytes go through in both directions.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
 /// A way to the server, of whatever kind its address asks for.
 pub(super) type Stream = Box<dyn Duplex>;

@@ -83,7 +83,8 @@ mod tests {
     #[test]
     fn what_is_written_down_is_read_back_under_the_configured_names() {
         for names in [names(None), names(Some("data"))] {
-            let event = decode(Entry { id: EntryId::new(1, 0), fields: draft().fields(&names) }, &names).unwrap();
+            let event =
+                decode(Entry { id: EntryId::new(1, 0), fields: draft().fields(&names).into() }, &names).unwrap();
             assert_eq!(event.action, Action::Created);
             assert_eq!(event.order.as_str(), "order \"7\"\n");
             assert_eq!(event.amount.unwrap().to_string(), "49.90");

@@ -191,7 +191,7 @@ mod tests {
             json: None,
         };
         for draft in Plausible::new(RECIPE) {
-            let entry = Entry { id: EntryId::new(1, 0), fields: draft.fields(&names) };
+            let entry = Entry { id: EntryId::new(1, 0), fields: draft.fields(&names).into() };
             assert!(decode(entry, &names).is_ok(), "{draft:?}");
         }
     }

@@ -111,11 +111,11 @@ pub fn decode(entry: Entry, names: &FieldNames) -> Result<OrderEvent, Undecodabl
 
 /// The order that `entry` is about, as far as that can be told of an entry that may not be an event.
 pub fn order_of(entry: &Entry, names: &FieldNames) -> Option<OrderId> {
-    let Some(json_field) = &names.json else {
-        return required(entry, &names.order).ok().map(OrderId::from);
-    };
+    let order =
+        |entry: &Entry| required(entry.field(names.order.as_bytes()).into(), &names.order).ok().map(OrderId::from);
+    let Some(json_field) = &names.json else { return order(entry) };
     let fields = json::object_fields(entry.field(json_field.as_bytes()).ok()??).ok()?;
-    required(&Entry { id: entry.id, fields }, &names.order).ok().map(OrderId::from)
+    order(&Entry { id: entry.id, fields: fields.into() })
 }
 
 struct Parts {
@@ -136,44 +136,106 @@ fn parts(entry: &Entry, names: &FieldNames) -> Result<Parts, DecodeError> {
     let document = entry.field(json_field.as_bytes()).map_err(|Repeated| DecodeError::Repeated(json_field.clone()))?;
     let document = document.ok_or_else(|| DecodeError::Missing(json_field.clone()))?;
     let fields = json::object_fields(document).map_err(|json::NotAnObject| DecodeError::BadJson(json_field.clone()))?;
-    parts_of(&Entry { id: entry.id, fields }, names, replay_of)
+    parts_of(&Entry { id: entry.id, fields: fields.into() }, names, replay_of)
+}
+
+/// What was found of a field.
+#[derive(Clone, Copy, Default)]
+enum Found<'e> {
+    #[default]
+    Nothing,
+    Once(&'e [u8]),
+    Twice,
+}
+
+/// What was found of each field that an event may need.
+#[derive(Default)]
+struct AllFound<'e> {
+    action: Found<'e>,
+    order: Found<'e>,
+    amount: Found<'e>,
+    user: Found<'e>,
+    event_id: Found<'e>,
+}
+
+impl<'e> Found<'e> {
+    fn note(&mut self, value: &'e [u8]) {
+        *self = if let Self::Nothing = self { Self::Once(value) } else { Self::Twice };
+    }
+}
+
+impl<'e> From<Result<Option<&'e [u8]>, Repeated>> for Found<'e> {
+    fn from(field: Result<Option<&'e [u8]>, Repeated>) -> Self {
+        match field {
+            Ok(None) => Self::Nothing,
+            Ok(Some(value)) => Self::Once(value),
+            Err(Repeated) => Self::Twice,
+        }
+    }
+}
+
+impl<'e> AllFound<'e> {
+    /// Goes through the fields once, for there are more of these lookups than of anything else.
+    fn of(entry: &'e Entry, names: &FieldNames) -> Self {
+        let mut found = Self::default();
+        for (name, value) in entry.fields.iter() {
+            let places = [
+                (Some(&names.action), &mut found.action),
+                (Some(&names.order), &mut found.order),
+                (Some(&names.amount), &mut found.amount),
+                (Some(&names.user), &mut found.user),
+                (names.event_id.as_ref(), &mut found.event_id),
+            ];
+            // Two of them may have the same name.
+            for (wanted, place) in places {
+                if wanted.is_some_and(|wanted| wanted.as_bytes() == name) {
+                    place.note(value);
+                }
+            }
+        }
+        found
+    }
 }
 
 fn parts_of(entry: &Entry, names: &FieldNames, replay_of: Option<EntryId>) -> Result<Parts, DecodeError> {
-    let action = Action::from(required(entry, &names.action)?);
-    let order = OrderId::from(required(entry, &names.order)?);
-    let amount = match text(entry, &names.amount)? {
+    let found = AllFound::of(entry, names);
+    let action = Action::from(required(found.action, &names.action)?);
+    let order = OrderId::from(required(found.order, &names.order)?);
+    let amount = match text(found.amount, &names.amount)? {
         Some(digits) => Some(digits.parse::<Amount>().map_err(|_| DecodeError::BadAmount(names.amount.clone()))?),
         None if action.needs_amount() => return Err(DecodeError::Missing(names.amount.clone())),
         None => None,
     };
     let user = if action.needs_user() {
-        Some(required(entry, &names.user)?)
+        Some(required(found.user, &names.user)?)
     } else {
-        text(entry, &names.user)?.filter(|user| !user.is_empty())
+        text(found.user, &names.user)?.filter(|user| !user.is_empty())
     };
-    let event_id = event_id(entry, names)?;
+    let event_id = event_id(found.event_id, names)?;
     Ok(Parts { order, user: user.map(UserId::from), action, amount, replay_of, event_id })
 }
 
 /// What the producer calls the event. Not every producer has to: without it, or empty, the event is known by its entry alone.
-fn event_id(entry: &Entry, names: &FieldNames) -> Result<Option<EventId>, DecodeError> {
+fn event_id(found: Found<'_>, names: &FieldNames) -> Result<Option<EventId>, DecodeError> {
     let Some(name) = &names.event_id else { return Ok(None) };
-    Ok(text(entry, name)?.filter(|id| !id.is_empty()).map(EventId::from))
+    Ok(text(found, name)?.filter(|id| !id.is_empty()).map(EventId::from))
 }
 
 /// The text of a field that has to be there and has to say something.
-fn required<'e>(entry: &'e Entry, name: &str) -> Result<&'e str, DecodeError> {
-    match text(entry, name)? {
+fn required<'e>(found: Found<'e>, name: &str) -> Result<&'e str, DecodeError> {
+    match text(found, name)? {
         None => Err(DecodeError::Missing(name.to_owned())),
         Some("") => Err(DecodeError::Empty(name.to_owned())),
         Some(text) => Ok(text),
     }
 }
 
-fn text<'e>(entry: &'e Entry, name: &str) -> Result<Option<&'e str>, DecodeError> {
-    let value = entry.field(name.as_bytes()).map_err(|Repeated| DecodeError::Repeated(name.to_owned()))?;
-    let Some(bytes) = value else { return Ok(None) };
+fn text<'e>(found: Found<'e>, name: &str) -> Result<Option<&'e str>, DecodeError> {
+    let bytes = match found {
+        Found::Nothing => return Ok(None),
+        Found::Once(bytes) => bytes,
+        Found::Twice => return Err(DecodeError::Repeated(name.to_owned())),
+    };
     limit(name, bytes.len(), MAX_TEXT_BYTES)?;
     std::str::from_utf8(bytes).map(Some).map_err(|_| DecodeError::NotUtf8(name.to_owned()))
 }
@@ -198,8 +260,7 @@ mod tests {
     }
 
     fn entry(fields: &[(&str, &str)]) -> Entry {
-        let fields = fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
-        Entry { id: EntryId::new(1, 0), fields }
+        Entry { id: EntryId::new(1, 0), fields: fields.iter().copied().collect() }
     }
 
     fn reason(fields: &[(&str, &str)]) -> &'static str {
@@ -249,13 +310,13 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_refused_where_text_is_needed_and_kept_elsewhere() {
-        let mut broken = entry(&[("action", "shipped")]);
-        broken.fields.push((b"orderId".to_vec(), vec![0xff]));
+        let bytes =
+            |fields: &[(&[u8], &[u8])]| Entry { id: EntryId::new(1, 0), fields: fields.iter().copied().collect() };
+        let broken = bytes(&[(b"action", b"shipped"), (b"orderId", &[0xff])]);
         let refused = decode(broken.clone(), &names()).unwrap_err();
         assert_eq!((refused.error.reason(), &refused.entry), ("invalid-utf8", &broken));
 
-        let mut odd = entry(&[("action", "shipped"), ("orderId", "o")]);
-        odd.fields.push((vec![0xfe], vec![0, 0xff]));
+        let odd = bytes(&[(b"action", b"shipped"), (b"orderId", b"o"), (&[0xfe], &[0, 0xff])]);
         assert!(decode(odd, &names()).is_ok());
     }
 

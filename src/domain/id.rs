@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use smol_str::SmolStr;
+
 /// The id of a stream entry: milliseconds and a sequence number, ordered as Redis orders them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EntryId {
@@ -37,7 +39,9 @@ impl EntryId {
 
     /// Reads `ms-seq` from the bytes of a reply.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        std::str::from_utf8(bytes).ok()?.parse().ok()
+        let (ms, behind) = number(bytes)?;
+        let (seq, rest) = number(behind.strip_prefix(b"-")?)?;
+        rest.is_empty().then_some(Self { ms, seq })
     }
 }
 
@@ -56,23 +60,24 @@ impl FromStr for EntryId {
     type Err = BadEntryId;
 
     fn from_str(text: &str) -> Result<Self, BadEntryId> {
-        let (ms, seq) = text.split_once('-').ok_or(BadEntryId)?;
-        let number = |part: &str| {
-            if part.is_empty() || !part.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(BadEntryId);
-            }
-            part.parse::<u64>().map_err(|_| BadEntryId)
-        };
-        Ok(Self { ms: number(ms)?, seq: number(seq)? })
+        Self::from_bytes(text.as_bytes()).ok_or(BadEntryId)
     }
 }
 
-/// Makes a type for one kind of name: cheap to clone, ordered, printed as it is.
+/// The whole number that `bytes` begin with, and what stands behind it.
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let length = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
+    let (digits, behind) = bytes.split_at_checked(length).filter(|(digits, _)| !digits.is_empty())?;
+    let add = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    Some((digits.iter().try_fold(0, add)?, behind))
+}
+
+/// Makes a type for one kind of name: cheap to clone, ordered, printed as it is. A short one, as nearly all are, takes no memory besides.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(std::sync::Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The name as text.

@@ -6,7 +6,7 @@
 //! An id alone is not a name. After a `DEL`, or a failover to a server that lags behind, a stream gives out ids again, for other
 //! entries. So the inbox remembers a digest of the fields beside each id, and numbers the lives of a stream: its *generations*.
 
-use super::entry::Field;
+use super::entry::Fields;
 use super::replay::REPLAY_OF;
 
 /// A number made of the names and values of an entry, in their order: FNV-1a of 64 bits over each text, its length before it as
@@ -27,8 +27,8 @@ pub enum Place {
 
 impl Digest {
     /// The digest of these fields.
-    pub fn of(fields: &[Field]) -> Self {
-        let originals = fields.iter().filter(|(name, _)| name != REPLAY_OF.as_bytes());
+    pub fn of(fields: &Fields) -> Self {
+        let originals = fields.iter().filter(|(name, _)| *name != REPLAY_OF.as_bytes());
         Self(originals.fold(OFFSET, |hash, (name, value)| mix_text(mix_text(hash, name), value)))
     }
 
@@ -74,9 +74,7 @@ mod tests {
     use super::*;
 
     fn digest(fields: &[(&str, &str)]) -> Digest {
-        let fields: Vec<Field> =
-            fields.iter().map(|(name, value)| (name.as_bytes().into(), value.as_bytes().into())).collect();
-        Digest::of(&fields)
+        Digest::of(&fields.iter().copied().collect())
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn fill(template: &Template, notice: &Notice) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::entry::Entry;
+    use crate::domain::entry::{Entry, Fields};
     use crate::domain::versions::Versions;
 
     fn form() -> Form {
@@ -121,7 +121,7 @@ mod tests {
             amount: Some("49.90".parse().unwrap()),
             replay_of: None,
             event_id: None,
-            entry: Entry { id: EntryId::new(1_700_000_000_000, 3), fields: Vec::new() },
+            entry: Entry { id: EntryId::new(1_700_000_000_000, 3), fields: Fields::default() },
         }
     }
 

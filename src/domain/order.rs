@@ -254,7 +254,7 @@ mod tests {
     use rust_decimal::Decimal;
 
     use super::*;
-    use crate::domain::entry::Entry;
+    use crate::domain::entry::{Entry, Fields};
     use crate::domain::id::EntryId;
     use crate::domain::outcome::FailureClass;
 
@@ -266,7 +266,7 @@ mod tests {
             amount: amount.map(|digits| digits.parse().unwrap()),
             replay_of: None,
             event_id: None,
-            entry: Entry { id: EntryId::new(1, 0), fields: Vec::new() },
+            entry: Entry { id: EntryId::new(1, 0), fields: Fields::default() },
         }
     }
 

@@ -25,7 +25,8 @@ pub fn replayed(entry: &Entry) -> Result<Option<EntryId>, BadReplay> {
 
 /// The fields of a replay of `entry`: its own, and where it came from. An entry that is a replay already says so.
 pub fn replay(entry: &Entry) -> Vec<Field> {
-    let mut fields = entry.fields.clone();
+    let own = entry.fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec()));
+    let mut fields: Vec<Field> = own.collect();
     if !fields.iter().any(|(name, _)| name == REPLAY_OF.as_bytes()) {
         fields.push((REPLAY_OF.as_bytes().to_vec(), entry.id.to_string().into_bytes()));
     }
@@ -37,18 +38,17 @@ mod tests {
     use super::*;
 
     fn entry(ms: u64, replay_of: &[&str]) -> Entry {
-        let note = (b"note".to_vec(), b"x".to_vec());
-        let fields = replay_of.iter().map(|id| (REPLAY_OF.as_bytes().to_vec(), id.as_bytes().to_vec()));
-        Entry { id: EntryId::new(ms, 0), fields: std::iter::once(note).chain(fields).collect() }
+        let fields = replay_of.iter().map(|id| (REPLAY_OF, *id));
+        Entry { id: EntryId::new(ms, 0), fields: std::iter::once(("note", "x")).chain(fields).collect() }
     }
 
     #[test]
     fn a_replay_names_the_first_entry_that_carried_its_event_however_often_it_is_replayed() {
         let original = entry(5, &[]);
         assert_eq!(replayed(&original), Ok(None));
-        let first = Entry { id: EntryId::new(8, 0), fields: replay(&original) };
+        let first = Entry { id: EntryId::new(8, 0), fields: replay(&original).into() };
         assert_eq!(replayed(&first), Ok(Some(original.id)));
-        let second = Entry { id: EntryId::new(9, 0), fields: replay(&first) };
+        let second = Entry { id: EntryId::new(9, 0), fields: replay(&first).into() };
         assert_eq!((second.fields.len(), replayed(&second)), (2, Ok(Some(original.id))));
     }
 

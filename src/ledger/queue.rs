@@ -214,7 +214,7 @@ mod tests {
 
     use super::*;
     use crate::domain::batch::{Context, Work};
-    use crate::domain::entry::Entry;
+    use crate::domain::entry::{Entry, Fields};
     use crate::domain::event::{Action, OrderEvent};
     use crate::domain::id::EntryId;
 
@@ -232,7 +232,7 @@ mod tests {
                 amount: None,
                 replay_of: None,
                 event_id: None,
-                entry: Entry { id: EntryId::new(ms, 0), fields: Vec::new() },
+                entry: Entry { id: EntryId::new(ms, 0), fields: Fields::default() },
             },
             context: Context { source: Arc::clone(&source), attempt: 1 },
         };

@@ -33,6 +33,10 @@ use crate::telemetry::event::{EntriesLost, EntriesRead, GroupCreated, Source};
 
 /// How long the read waits that finds out whether reading works again: who waits for the answer waits no longer than that.
 const PROBE_BLOCK: Duration = Duration::from_millis(10);
+/// Reads of one consumer that may be under way at once.
+const READS_UNDER_WAY: usize = 2;
+/// After so many reads, it is the next one's turn.
+const READS_IN_A_TURN: usize = 64;
 
 /// Who waits for a place in a full window asks so often whether it waits for itself.
 const ASK_EVERY: Duration = Duration::from_millis(50);
@@ -142,17 +146,14 @@ impl Consumer {
                     return Ok(Turn::Stopping);
                 }
             };
-            let read = self.reader.read(places, self.block(), shutdown.stopping()).await;
+            let block = self.block();
+            let read = match self.reader.ask(places, Some(block)).await {
+                Ok(()) => self.read_on(shutdown, heartbeat).await?,
+                Err(error) => Err(error),
+            };
             self.audited &= self.reader.is_connected();
             match read {
-                Ok(read) => {
-                    crash::point("after-read");
-                    self.backoff.succeeded();
-                    self.shared.trouble.is_over();
-                    self.settle_gone(&read.gone).await;
-                    self.shared.admit(read.received, Source::New).await?;
-                    return Ok(if shutdown.stopping().is_cancelled() { Turn::Stopping } else { Turn::Done });
-                }
+                Ok(()) => return Ok(if shutdown.stopping().is_cancelled() { Turn::Stopping } else { Turn::Done }),
                 Err(error) => {
                     if !self.recover(&error, shutdown).await {
                         return Ok(Turn::Stopping);
@@ -160,6 +161,47 @@ impl Consumer {
                 }
             }
         }
+    }
+
+    /// Takes in what is asked for. While there is more than that, the next reads are on their way before this one is looked at, so that the
+    /// server does not wait for us.
+    async fn read_on(
+        &mut self,
+        shutdown: &Shutdown,
+        heartbeat: &Heartbeat,
+    ) -> Result<Result<(), BrokerError>, LanesGone> {
+        let mut left = READS_IN_A_TURN;
+        while self.reader.under_way() > 0 {
+            heartbeat.beat();
+            let read = match self.reader.receive(shutdown.stopping()).await {
+                Ok(read) => read,
+                Err(error) => return Ok(Err(error)),
+            };
+            crash::point("after-read");
+            self.backoff.succeeded();
+            self.shared.trouble.is_over();
+            let mut asked = Ok(());
+            while read.full && asked.is_ok() && left > 0 && self.reader.under_way() < READS_UNDER_WAY {
+                let Some(places) = self.places_for_more(shutdown) else { break };
+                left -= 1;
+                asked = self.reader.ask(places, None).await;
+            }
+            self.settle_gone(&read.gone).await;
+            self.shared.admit(read.received, Source::New).await?;
+            if let Err(error) = asked {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Places for a whole batch, where reading on makes sense and nobody has to be waited for.
+    fn places_for_more(&self, shutdown: &Shutdown) -> Option<Places> {
+        if shutdown.stopping().is_cancelled() || *self.shared.gate.borrow() != Gate::Open {
+            return None;
+        }
+        let batch = self.shared.batch();
+        self.shared.window.try_take(batch).filter(|places| places.count() == batch)
     }
 
     /// After a failure a read comes back at once, for readiness waits for it.

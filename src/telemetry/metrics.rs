@@ -117,9 +117,10 @@ const REASON: Label = Label {
     ],
 };
 const NOTIFICATION: Label = Label { name: "outcome", values: &["sent", "dropped", "failed"] };
+const CONNECTION: Label =
+    Label { name: "connection", values: &["reader", "commands", "acks", "subscriber", "publisher"] };
 const GAP: Label = Label { name: "reason", values: &["away", "too-slow"] };
 const RELOAD: Label = Label { name: "outcome", values: &["done", "refused"] };
-const CONNECTION: Label = Label { name: "connection", values: &["reader", "commands", "subscriber", "publisher"] };
 const TABLE: Label = Label { name: "table", values: &["inbox", "history"] };
 const TASK: Label = Label { name: "task", values: &[] };
 const VERSION: Label = Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] };

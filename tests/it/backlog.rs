@@ -106,7 +106,8 @@ async fn a_read_from_a_group_that_is_gone_fails_and_says_so() {
     reader.connect().await.expect("a connection");
     let window = Window::new(8, Telemetry::new().expect("telemetry"));
     let places = window.take(8).await;
-    let read = reader.read(places, Duration::from_millis(100), &CancellationToken::new()).await;
+    reader.ask(places, Some(Duration::from_millis(100))).await.expect("a way to the server");
+    let read = reader.receive(&CancellationToken::new()).await;
     let error = read.expect_err("there is no group");
     assert!(matches!(error.trouble, Trouble::GroupGone(_)), "{error}");
     assert!(reader.is_connected(), "an answer of the server does not break the connection");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use orderd::domain::batch::{Batch, Context, Source, Work};
-use orderd::domain::entry::Entry;
+use orderd::domain::entry::{Entry, Fields};
 use orderd::domain::event::{Action, OrderEvent};
 use orderd::domain::id::EntryId;
 use orderd::domain::mark::Mark;
@@ -119,7 +119,7 @@ fn work_from(source: &Arc<Source>, id: EntryId, order: &str, action: &str) -> Wo
     let action = Action::from(action);
     let amount = action.needs_amount().then(|| "10.50".parse().unwrap());
     let user = action.needs_user().then(|| format!("user-of-{order}").into());
-    let entry = Entry { id, fields: Vec::new() };
+    let entry = Entry { id, fields: Fields::default() };
     let event = OrderEvent { order: order.into(), user, action, amount, replay_of: None, event_id: None, entry };
     Work { event, context: Context { source: Arc::clone(source), attempt: 1 } }
 }
@@ -133,7 +133,7 @@ fn work(ms: u64, order: &str, action: &str) -> Work {
 fn work_with(ms: u64, order: &str, action: &str, note: &str) -> Work {
     let mut work = work(ms, order, action);
     let fields = [("orderId", order), ("action", action), ("note", note)];
-    work.event.entry.fields = fields.map(|(name, value)| (name.into(), value.into())).to_vec();
+    work.event.entry.fields = fields.into_iter().collect();
     work
 }
 

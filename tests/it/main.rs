@@ -28,6 +28,7 @@ mod order;
 mod outage;
 mod own_names;
 mod postgres;
+mod reading;
 mod reaper;
 mod recovery;
 mod refusals;

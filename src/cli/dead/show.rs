@@ -83,14 +83,14 @@ fn one(letter: &DeadLetter) -> String {
         let _ = writeln!(text, "{name:<10}  {value}");
     }
     let mut fields = table(&["field", "value"]);
-    for (name, value) in &letter.entry.fields {
+    for (name, value) in letter.entry.fields.iter() {
         fields.add_row([printable_bytes(name), printable_bytes(value)]);
     }
     text + "\n" + &lines(&fields)
 }
 
 fn object(letter: &DeadLetter, names: &FieldNames) -> Value {
-    let field = |(name, value): &(Vec<u8>, Vec<u8>)| {
+    let field = |(name, value): (&[u8], &[u8])| {
         let mut field = serde_json::Map::new();
         for (part, bytes) in [("name", name), ("value", value)] {
             match std::str::from_utf8(bytes) {

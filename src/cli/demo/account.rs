@@ -93,7 +93,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::entry::Entry;
+    use crate::domain::entry::{Entry, Fields};
 
     fn id(ms: u64) -> EntryId {
         EntryId::new(ms, 0)
@@ -105,7 +105,7 @@ mod tests {
         let applied: Vec<EntryId> = applied.iter().copied().map(id).collect();
         let letter = |entry: &u64| DeadLetter {
             id: id(100),
-            entry: Entry { id: id(*entry), fields: Vec::new() },
+            entry: Entry { id: id(*entry), fields: Fields::default() },
             group: "g".into(),
             consumer: "w-0".into(),
             deliveries: 1,

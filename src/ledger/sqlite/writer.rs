@@ -235,7 +235,7 @@ mod tests {
 
     use super::*;
     use crate::domain::batch::{Batch, Context, Source, Work};
-    use crate::domain::entry::Entry;
+    use crate::domain::entry::{Entry, Fields};
     use crate::domain::event::{Action, OrderEvent};
     use crate::domain::id::EntryId;
     use crate::domain::order::Rules;
@@ -252,7 +252,7 @@ mod tests {
                 amount: Some("1".parse().unwrap()),
                 replay_of: None,
                 event_id: None,
-                entry: Entry { id: EntryId::new(ms, 0), fields: Vec::new() },
+                entry: Entry { id: EntryId::new(ms, 0), fields: Fields::default() },
             },
             context: Context { source: Arc::clone(&source), attempt: 1 },
         };

@@ -114,13 +114,13 @@ impl Admission {
             Ok(event) => event,
             Err(Undecodable { entry, error }) => {
                 let obituary = obituary(&delivery, life, DeadReason::Undecodable(error.reason()), error.to_string());
-                return self.letters.push(Letter { delivery, entry, obituary });
+                return self.letters.push(Letter { delivery, entry: entry.on_its_own(), obituary });
             }
         };
         if let TakeUp::Dead(reason) = taken_up {
             let error = format!("{} workers died with it in hand", delivery.deliveries());
             let obituary = obituary(&delivery, life, reason, error);
-            return self.letters.push(Letter { delivery, entry: event.entry, obituary });
+            return self.letters.push(Letter { delivery, entry: event.entry.on_its_own(), obituary });
         }
         let job = Job { delivery, event, life };
         match record.and_then(|record| remaining(record.due_ms)) {
@@ -134,7 +134,7 @@ impl Job {
     /// Gives it up, for this reason.
     pub fn into_letter(self, reason: DeadReason, error: String) -> Letter {
         let obituary = obituary(&self.delivery, self.life, reason, error);
-        Letter { delivery: self.delivery, entry: self.event.entry, obituary }
+        Letter { delivery: self.delivery, entry: self.event.entry.on_its_own(), obituary }
     }
 }
 

@@ -97,6 +97,7 @@ impl LaneTask {
                 let due_ms = epoch_ms(SystemTime::now() + if failure.is_early() { Duration::ZERO } else { pause });
                 let record = RetryRecord { failures: job.life.failures, due_ms, error: message.to_owned() };
                 self.start_park(&job, record);
+                job.event.entry = job.event.entry.on_its_own();
                 self.lanes.block(job, Instant::now() + pause);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -13,6 +13,8 @@ pub(crate) enum Cut {
     Before,
     /// The server gets the text, and the connection is cut in place of its answer.
     Answer,
+    /// The server gets the text, and the connection is cut after so many bytes of its answer.
+    Within(usize),
 }
 
 /// Between a client and a server on the loopback address. Dropped, it takes no more connections.
@@ -88,10 +90,10 @@ impl Drop for Proxy {
 /// Passes everything on in both directions, until one side closes or the connection is cut.
 fn pass(client: TcpStream, shared: &Arc<Shared>) {
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.server)) else { return };
-    let swallow = Arc::new(AtomicBool::new(false));
+    let let_through = Arc::new(AtomicUsize::new(usize::MAX));
     let (mut from_client, mut to_client) = (client.try_clone().expect("a socket"), client);
     let (mut from_server, mut to_server) = (server.try_clone().expect("a socket"), server);
-    let (shared, swallow_answer) = (Arc::clone(shared), Arc::clone(&swallow));
+    let (shared, left) = (Arc::clone(shared), Arc::clone(&let_through));
     std::thread::spawn(move || {
         let mut buffer = [0; 16 * 1024];
         while let Ok(length @ 1..) = from_client.read(&mut buffer) {
@@ -99,7 +101,8 @@ fn pass(client: TcpStream, shared: &Arc<Shared>) {
             let goes_by = bytes.windows(shared.text.len()).any(|window| window == shared.text);
             match goes_by.then(|| shared.cuts.lock().unwrap().pop()).flatten() {
                 Some(Cut::Before) => break,
-                Some(Cut::Answer) => swallow.store(true, Ordering::SeqCst),
+                Some(Cut::Answer) => let_through.store(0, Ordering::SeqCst),
+                Some(Cut::Within(bytes)) => let_through.store(bytes, Ordering::SeqCst),
                 None => {}
             }
             if to_server.write_all(bytes).is_err() {
@@ -111,8 +114,12 @@ fn pass(client: TcpStream, shared: &Arc<Shared>) {
     std::thread::spawn(move || {
         let mut buffer = [0; 16 * 1024];
         while let Ok(length @ 1..) = from_server.read(&mut buffer) {
-            if swallow_answer.load(Ordering::SeqCst) || to_client.write_all(&buffer[..length]).is_err() {
+            let may_pass = left.load(Ordering::SeqCst);
+            if to_client.write_all(&buffer[..length.min(may_pass)]).is_err() || length > may_pass {
                 break;
+            }
+            if may_pass != usize::MAX {
+                left.store(may_pass - length, Ordering::SeqCst);
             }
         }
         let _ = (to_client.shutdown(Shutdown::Both), from_server.shutdown(Shutdown::Both));

@@ -1,0 +1,102 @@
+//! Commands as bytes.
+//!
+//! Owns: how a command is written, straight into the buffer that is sent.
+//! Never: a text made for an id that is written as bytes a moment later.
+
+use crate::domain::id::EntryId;
+
+/// A command that is being written. Its buffer is used again for the next one.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Command {
+    bytes: Vec<u8>,
+}
+
+/// The digits of a number, at the end of the array.
+struct Digits([u8; 20], usize);
+
+impl Command {
+    /// Begins a command of this name. So many words have to follow, by [`Command::word`] and the like.
+    pub(in crate::broker) fn begin(&mut self, name: &str, words: usize) -> &mut Self {
+        self.bytes.clear();
+        self.head(b'*', 1 + words);
+        self.word(name)
+    }
+
+    /// The next word.
+    pub(in crate::broker) fn word(&mut self, word: impl AsRef<[u8]>) -> &mut Self {
+        let word = word.as_ref();
+        self.head(b'$', word.len());
+        self.bytes.extend_from_slice(word);
+        self.bytes.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// A number as the next word.
+    pub(in crate::broker) fn number(&mut self, number: u64) -> &mut Self {
+        self.word(Digits::of(number).as_bytes())
+    }
+
+    /// An id as the next word.
+    pub(in crate::broker) fn id(&mut self, id: EntryId) -> &mut Self {
+        let (ms, seq) = (Digits::of(id.ms), Digits::of(id.seq));
+        self.head(b'$', ms.as_bytes().len() + 1 + seq.as_bytes().len());
+        self.bytes.extend_from_slice(ms.as_bytes());
+        self.bytes.push(b'-');
+        self.bytes.extend_from_slice(seq.as_bytes());
+        self.bytes.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// What is to be sent.
+    pub(in crate::broker) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn head(&mut self, kind: u8, count: usize) {
+        self.bytes.push(kind);
+        // A count of what is in memory fits.
+        self.bytes.extend_from_slice(Digits::of(count as u64).as_bytes());
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Digits {
+    fn of(mut number: u64) -> Self {
+        let mut digits = [b'0'; 20];
+        let mut begin = digits.len();
+        for (at, place) in digits.iter_mut().enumerate().rev() {
+            // Below ten it is one byte.
+            *place = b'0' + u8::try_from(number % 10).unwrap_or_default();
+            begin = at;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        Self(digits, begin)
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.0.get(self.1..).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_written_as_the_library_writes_it() {
+        let ids = [EntryId::new(0, 7), EntryId::new(1_700_000_000_000, 10), EntryId::MAX];
+        let mut library = redis::cmd("XACK");
+        library.arg("orders:events").arg("").arg(256);
+        let mut own = Command::default();
+        own.begin("FORMER", 9);
+        own.begin("XACK", 6).word("orders:events").word("").number(256);
+        for id in ids {
+            library.arg(id.to_string());
+            own.id(id);
+        }
+        assert_eq!(own.as_bytes(), library.get_packed_command());
+    }
+}
