@@ -197,7 +197,7 @@ fn orders_on_postgres_are_listed_and_shown() {
 
 fn orders(url: &str, arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
-    command.args(["--set", &format!("ledger.url={url}"), "orders"]).args(arguments).env_remove("ORDERD_CONFIG");
+    command.arg("orders").args(arguments).env("ORDERD__LEDGER__URL", url).env_remove("ORDERD_CONFIG");
     command.output().unwrap()
 }
 

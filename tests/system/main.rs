@@ -6,8 +6,12 @@
 #![cfg(test)]
 
 mod compose;
+mod container;
+mod engine;
+mod guest;
 mod harness;
 mod kubernetes;
+mod package;
 mod prometheus;
 mod shop;
 mod unit;
