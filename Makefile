@@ -3,7 +3,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo deb test system-test bench bench-replicas recovery proof lint doc
+.PHONY: help setup demo deb test system-test bench bench-replicas recovery bench-live proof lint doc
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,6 +39,9 @@ bench-replicas: ## Measure what a second worker brings, and a fourth: with a slo
 
 recovery: setup ## Measure how soon work goes on after a death, a stop or an outage, and what trimming costs (about two minutes; ARGS=--quick for one round)
 	cargo bench --locked --bench recovery -- $(ARGS)
+
+bench-live: setup ## Measure how soon those who listen hear, and what telling them costs (about two minutes; ARGS=--quick for one round)
+	cargo bench --locked --bench live -- $(ARGS)
 
 proof: ## Prove what is promised: every fault, every server, every planted bug (about 15 minutes)
 	@scripts/setup.sh --tests
