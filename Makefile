@@ -3,7 +3,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test system-test bench recovery proof lint doc
+.PHONY: help setup demo deb test system-test bench bench-replicas recovery bench-live proof lint doc
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -15,6 +15,10 @@ demo: setup ## See orderd at work: a private Redis, some thousand events, and wh
 	cargo build --release --locked
 	$(TARGET)/release/orderd demo
 
+deb: setup ## Build a Debian package: target/debian/orderd_*.deb
+	cargo build --release --locked
+	@scripts/deb.sh $(TARGET)/release/orderd $(TARGET)/debian
+
 test: ## Run every test, against every server that can be had
 	@scripts/setup.sh --tests
 	@scripts/test-servers.sh
@@ -22,13 +26,22 @@ test: ## Run every test, against every server that can be had
 
 system-test: ## Run it where it is to live: under a booted systemd, in containers (as root; about ten minutes)
 	@scripts/setup.sh --system
+	@scripts/system-images.sh $(TARGET)/system
+	@scripts/system-tools.sh
 	cargo test --locked --features system-tests --test system
 
 bench: setup ## Measure orderd against the limit of the server; docs/performance.md says what the table means (ARGS=--quick for a first look)
 	cargo bench --locked --bench road -- $(ARGS)
 
+bench-replicas: ## Measure what a second worker brings, and a fourth: with a slow handler, and with the ledger on Postgres
+	@scripts/setup.sh --tests
+	cargo bench --locked --bench replicas -- $(ARGS)
+
 recovery: setup ## Measure how soon work goes on after a death, a stop or an outage, and what trimming costs (about two minutes; ARGS=--quick for one round)
 	cargo bench --locked --bench recovery -- $(ARGS)
+
+bench-live: setup ## Measure how soon those who listen hear, and what telling them costs (about two minutes; ARGS=--quick for one round)
+	cargo bench --locked --bench live -- $(ARGS)
 
 proof: ## Prove what is promised: every fault, every server, every planted bug (about 15 minutes)
 	@scripts/setup.sh --tests

@@ -6,7 +6,8 @@
 #                              sets a server's clock back, the programs of a Postgres server, and chromium, which looks at the
 #                              page (on Debian; elsewhere the test says what it looked for)
 #   scripts/setup.sh --system  for the tests of the whole system (make system-test), which run as root: systemd-nspawn to boot a machine
-#                              in, mmdebstrap to make one, a Docker engine, and Prometheus
+#                              in, mmdebstrap to make one, a Docker engine,
+#                              Prometheus, podman, and what judges files for Kubernetes (scripts/system-tools.sh fetches the rest)
 #
 # On Debian and Ubuntu it installs by apt-get, as root or through sudo. Elsewhere, and for Rust, it says what to install.
 set -euo pipefail
@@ -33,6 +34,11 @@ main() {
         has mmdebstrap || { missing+=("mmdebstrap"); packages+=(mmdebstrap); }
         has dockerd || { missing+=("a Docker engine"); packages+=(docker.io); }
         has promtool || { missing+=("Prometheus, with promtool"); packages+=(prometheus); }
+        has docker-compose || { missing+=("docker-compose"); packages+=(docker-compose); }
+        has podman && has runc || { missing+=("podman"); packages+=(podman runc catatonit); }
+        has node && has npm || { missing+=("Node.js with npm"); packages+=(nodejs npm); }
+        has_pip || { missing+=("pip"); packages+=(python3 python3-pip); }
+        has kubectl || missing+=("kubectl (1.27 or newer)")
     fi
 
     if [ $((${#packages[@]} + ${#wanted[@]})) -gt 0 ]; then

@@ -99,6 +99,21 @@ mod dead_letters {
     }
 }
 
+mod image {
+    use super::document;
+
+    #[test]
+    fn it_is_built_with_the_toolchain_and_named_after_the_version_of_the_project() {
+        let (dockerfile, toolchain) = (document("Dockerfile").unwrap(), document("rust-toolchain.toml").unwrap());
+        let argument = |name: &str| {
+            let prefix = format!("ARG {name}=");
+            dockerfile.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap().to_owned()
+        };
+        assert!(toolchain.contains(&format!("channel = \"{}\"", argument("RUST_VERSION"))));
+        assert_eq!(argument("VERSION"), env!("CARGO_PKG_VERSION"));
+    }
+}
+
 mod acl {
     use orderd::broker::keys::Keys;
     use orderd::broker::rights::{NOTIFIER, WORKER, notifier_rules, producer_rules, worker_rules};

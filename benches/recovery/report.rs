@@ -112,6 +112,7 @@ impl Row {
 impl Unit {
     fn write(self, value: f64) -> String {
         match self {
+            Self::Milliseconds if value < 1.0 => format!("{:.0} µs", 1e3 * value),
             Self::Milliseconds if value < 100.0 => format!("{value:.1} ms"),
             Self::Milliseconds => format!("{} ms", grouped(value)),
             Self::Percent => format!("{value:.2} %"),

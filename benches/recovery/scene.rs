@@ -34,7 +34,7 @@ type Summary = (u64, Option<String>, Option<String>, Option<Vec<(String, u64)>>)
 /// A server, a folder for workers and their ledger, and a connection to look at things.
 pub(crate) struct Scene {
     connection: redis::Connection,
-    server: PrivateServer,
+    pub(crate) server: PrivateServer,
     folder: TempDir,
 }
 
@@ -109,7 +109,17 @@ impl Scene {
 
     /// Lets `count` events appear at once in the place of the empty stream on which workers wait: groups travel with a stream.
     pub(crate) fn appear(&mut self, count: u64, deadline: &Deadline) -> anyhow::Result<()> {
-        self.fill(READY, count, deadline)?;
+        self.lay_ready(count, deadline)?;
+        self.appear_now()
+    }
+
+    /// Lays `count` events ready, to appear in an instant.
+    pub(crate) fn lay_ready(&mut self, count: u64, deadline: &Deadline) -> anyhow::Result<()> {
+        self.fill(READY, count, deadline)
+    }
+
+    /// Lets them appear.
+    pub(crate) fn appear_now(&mut self) -> anyhow::Result<()> {
         Ok(self.ask(cmd("RENAME").arg(READY).arg(STREAM))?)
     }
 

@@ -22,7 +22,7 @@ const LOG_LINES: usize = 12;
 
 /// A running daemon. Dropped, it is killed.
 pub(crate) struct Worker {
-    child: Child,
+    pub(crate) child: Child,
     log: PathBuf,
 }
 
@@ -100,7 +100,7 @@ impl Worker {
     }
 
     /// The address of its admin server, once it listens.
-    fn admin(&self) -> Option<SocketAddr> {
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
         let log = fs::read_to_string(&self.log).ok()?;
         let line = log.lines().find(|line| line.contains("the admin server listens"))?;
         let (_, rest) = line.split_once("\"address\":\"")?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -87,13 +87,14 @@ async fn events(
     ConnectInfo(terms): ConnectInfo<Terms>,
     Path(user): Path<String>,
     method: Method,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     match &known.desk {
         None => (StatusCode::NOT_FOUND, "nobody can watch here: notify.sse is false\n").into_response(),
         // There would be no end to it.
         Some(_) if method == Method::HEAD => StatusCode::METHOD_NOT_ALLOWED.into_response(),
-        Some(desk) => desk.watch(&user, &headers, || terms.stay()),
+        Some(desk) => desk.watch(&user, &uri, &headers, || terms.stay()),
     }
 }
 

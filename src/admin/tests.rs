@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, watch};
 use super::guard::Open;
 use super::live::Live;
 use super::{AdminError, AdminServer, AdminState, Options, start};
+use crate::domain::id::EntryId;
 use crate::domain::notice::Form;
+use crate::domain::told::Told;
 use crate::supervisor::heartbeat::Heartbeats;
 use crate::supervisor::phase::Readiness;
 use crate::telemetry::Telemetry;
@@ -234,29 +236,55 @@ fn a_slow_client_is_cut_off_and_many_of_them_do_not_shut_out_a_probe() {
     }
 }
 
-#[test]
-fn a_browser_that_watches_outlives_the_deadline_of_a_request() {
+/// A server whose browsers are told what is sent here.
+fn live_scene(clients: usize, heartbeat: Duration) -> (AdminServer, mpsc::Sender<Told>, Telemetry) {
     let telemetry = Telemetry::new().unwrap();
     let (_, readiness) = watch::channel(Readiness::default());
-    let (_watchers, told) = mpsc::channel(1);
+    let (watchers, told) = mpsc::channel(1);
     let template = |text: &str| text.parse().unwrap();
-    let live = Live {
-        told,
-        form: Form { channel: template("u:{userId}"), kind: template("{action}") },
-        ledger: None,
-        clients: 1,
-        heartbeat: Duration::from_millis(250),
-    };
-    let heartbeats = Arc::new(Heartbeats::new());
-    let server = start(any_port(), AdminState { telemetry, readiness, heartbeats, live: Some(live) }).unwrap();
-    let watching = || {
-        let mut stream = connect(server.local_addr());
-        write!(stream, "GET /users/u/orders/events HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
-        BufReader::new(stream).lines().map(Result::unwrap)
-    };
-    let mut lines = watching();
+    let form = Form { channel: template("u:{userId}"), kind: template("{action}") };
+    let live = Live { told, form, ledger: None, clients, heartbeat };
+    let state = AdminState { telemetry: telemetry.clone(), readiness, heartbeats: Arc::default(), live: Some(live) };
+    (start(any_port(), state).unwrap(), watchers, telemetry)
+}
+
+fn watching(server: &AdminServer, user: &str) -> impl Iterator<Item = String> {
+    let mut stream = connect(server.local_addr());
+    write!(stream, "GET /users/{user}/orders/events HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    BufReader::new(stream).lines().map_while(Result::ok)
+}
+
+#[test]
+fn a_browser_that_watches_outlives_the_deadline_of_a_request() {
+    let (server, _watchers, _) = live_scene(1, Duration::from_millis(250));
+    let mut lines = watching(&server, "u");
     assert_eq!(lines.next().as_deref(), Some("HTTP/1.0 200 OK"));
-    assert_eq!(watching().next().as_deref(), Some("HTTP/1.0 503 Service Unavailable"), "one may watch");
+    let another = watching(&server, "u").next();
+    assert_eq!(another.as_deref(), Some("HTTP/1.0 503 Service Unavailable"), "one may watch");
     let alive = lines.filter(|line| line == ": alive").take(24).count();
     assert_eq!(alive, 24, "signs of life for longer than the five seconds of a request");
+}
+
+#[test]
+fn a_browser_that_takes_nothing_is_cut_off_and_its_neighbour_is_not() {
+    let (server, watchers, telemetry) = live_scene(2, Duration::from_hours(1));
+    let mut deaf = watching(&server, "deaf");
+    let mut neighbour = watching(&server, "neighbour");
+    for lines in [&mut deaf, &mut neighbour] {
+        assert!(lines.any(|line| line == "retry: 2000"), "it watches");
+    }
+    let notice = |user: &str, seq, text: String| Told::Notice { user: user.into(), entry: EntryId::new(1, seq), text };
+    let cut = || telemetry.render().contains("orderd_live_clients_cut_total 1\n");
+    let deadline = Instant::now() + DEADLINE;
+    let mut sent = 0;
+    while !cut() {
+        assert!(Instant::now() < deadline, "not cut off after {sent} notices that were not taken");
+        sent += 1;
+        watchers.blocking_send(notice("deaf", sent, "x".repeat(64 * 1024))).unwrap();
+    }
+    watchers.blocking_send(notice("neighbour", 1, "{}".to_owned())).unwrap();
+    assert!(neighbour.any(|line| line == "data: {}"));
+    // It gets what waited for it, and then the end.
+    let heard = deaf.filter(|line| line.starts_with("data: ")).count() as u64;
+    assert!(heard < sent, "{heard} of {sent}");
 }

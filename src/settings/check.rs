@@ -3,7 +3,6 @@
 //! Owns: what each key becomes, and which values do not go together.
 //! Never: a guess. A mistake leaves a hole, and settings with a hole are not made.
 
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::read::Reader;
 use super::tls::Wanted;
-use super::{HandlerKind, NotifySettings, Settings, StreamSettings, tls};
+use super::{HandlerKind, NotifySettings, Settings, StreamSettings, password, tls};
 use crate::admin;
 use crate::admin::guard::Open;
 use crate::broker::address::Address;
@@ -32,7 +31,6 @@ use crate::telemetry::logging::{self, Format};
 
 const MAX_NAME_BYTES: usize = 512;
 const MAX_INSTANCE_BYTES: usize = 200;
-const MAX_PASSWORD_BYTES: u64 = 4096;
 
 /// Reads every key, in the order of the table of keys. `None` means that there are mistakes.
 pub(super) fn settings(reader: &mut Reader) -> Option<Settings> {
@@ -101,10 +99,13 @@ fn redis(reader: &mut Reader) -> Option<Address> {
         Address::parse(text, None).map_err(|_| "not the address of a Redis server".to_owned())
     };
     let address = reader.redacted("redis.url", parse, |address, _| address.to_string());
-    let password = reader.text("redis.password_file", password_file);
+    let password = reader.text("redis.password_file", password::in_file);
     let asked = address.as_ref().is_none_or(Address::is_secure);
     let tls = tls::tls(reader, &tls::REDIS, asked);
     let (address, password) = (address?, password?);
+    if address.has_password() {
+        password::not_on_the_command_line(reader, "redis.url", "redis.password_file")?;
+    }
     if password.is_some() && address.has_password() {
         reader.conflict(
             "redis.password_file",
@@ -119,22 +120,6 @@ fn redis(reader: &mut Reader) -> Option<Address> {
         Wanted::Tls(tls) => address.with_tls(tls),
         Wanted::Plain => address,
     })
-}
-
-fn password_in(path: &Path) -> Result<SecretString, String> {
-    let problem = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_PASSWORD_BYTES + 1).read_to_string(&mut text))
-        .map_err(|error| problem(&format_args!("cannot be read: {error}")))?;
-    if text.len() as u64 > MAX_PASSWORD_BYTES {
-        return Err(problem(&format_args!("more than {MAX_PASSWORD_BYTES} bytes, which is no password")));
-    }
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    match line.strip_suffix('\r').unwrap_or(line) {
-        "" => Err(problem(&"the file is empty")),
-        password => Ok(SecretString::from(password)),
-    }
 }
 
 fn stream(reader: &mut Reader) -> Option<StreamSettings> {
@@ -267,13 +252,16 @@ fn retry(reader: &mut Reader) -> Option<RetryPolicy> {
 fn ledger(reader: &mut Reader) -> Option<Location> {
     let parse = |text: &str| text.parse::<Location>().map_err(|error| error.to_string());
     let location = reader.redacted("ledger.url", parse, |location, _| location.to_string());
-    let password = reader.text("ledger.password_file", password_file);
+    let password = reader.text("ledger.password_file", password::in_file);
     let asked = location.as_ref().is_none_or(|location| match location {
         Location::Postgres(address) => address.is_secure(),
         Location::Sqlite(_) => false,
     });
     let tls = tls::tls(reader, &tls::LEDGER, asked);
     let (location, password) = (location?, password?);
+    if matches!(&location, Location::Postgres(address) if address.has_password()) {
+        password::not_on_the_command_line(reader, "ledger.url", "ledger.password_file")?;
+    }
     let problem = match (location, password) {
         (Location::Postgres(address), Some(_)) if address.has_password() => "there is a password in ledger.url as well",
         (Location::Sqlite(_), Some(_)) => "the ledger is an SQLite file, which has no password",
@@ -295,11 +283,6 @@ fn ledger(reader: &mut Reader) -> Option<Location> {
         "one password, and one for Postgres only",
     );
     None
-}
-
-/// The password in a file; none where no file is named.
-fn password_file(path: &str) -> Result<Option<SecretString>, String> {
-    if path.is_empty() { Ok(None) } else { password_in(Path::new(path)).map(Some) }
 }
 
 fn notify(reader: &mut Reader) -> Option<NotifySettings> {
@@ -348,7 +331,7 @@ fn admin(reader: &mut Reader, sse: bool) -> Option<admin::Options> {
 }
 
 fn token_in(path: &Path) -> Result<SecretString, String> {
-    let token = password_in(path)?;
+    let token = password::read(path)?;
     let text = token.expose_secret();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     if (16..=256).contains(&text.len()) && text.bytes().all(plain) {

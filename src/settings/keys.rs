@@ -30,7 +30,7 @@ pub const KEYS: &[Key] = &[
         Kind::Text("the path of a readable file with the password and nothing else, or \"\" for none"),
         "\"\"",
         "A file that holds the password, so that it stands in no configuration and on no command line.\n\
-         A line break at its end does not count. Empty: no file.",
+         A line break at its end does not count. Empty: no file. Under systemd, the credential redis-password is that file.",
     ),
     key(
         "redis.tls_ca_file",
@@ -203,7 +203,7 @@ pub const KEYS: &[Key] = &[
         Kind::Text("the path of a readable file with the password and nothing else, or \"\" for none"),
         "\"\"",
         "A file that holds the password for Postgres, so that it stands in no configuration and on no command line.\n\
-         A line break at its end does not count. Empty: no file.",
+         A line break at its end does not count. Empty: no file. Under systemd, the credential ledger-password is that file.",
     ),
     key("ledger.tls_ca_file", PEM_FILE, "\"\"", "As redis.tls_ca_file, for Postgres."),
     key("ledger.tls_cert_file", PEM_FILE, "\"\"", "As redis.tls_cert_file, for Postgres."),

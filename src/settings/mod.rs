@@ -22,6 +22,7 @@ mod check;
 mod key;
 pub mod keys;
 mod mistake;
+mod password;
 mod read;
 mod reload;
 mod source;
@@ -102,7 +103,7 @@ pub enum HandlerKind {
     None,
 }
 
-/// Reads the configuration: defaults, file, environment, command line, the later over the earlier.
+/// Reads the configuration: defaults, file, credentials, environment, command line, the later over the earlier.
 pub fn load(sources: &Sources) -> Result<Settings, ConfigErrors> {
     let merged = source::merge(sources);
     if !merged.complete {

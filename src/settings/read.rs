@@ -136,10 +136,20 @@ impl Reader {
         self.values.insert(key, Value::new(Some(&origin.to_owned()), ValueKind::String(text)));
     }
 
+    /// What set this key, where its value was accepted.
+    pub(super) fn origin(&self, name: &str) -> &str {
+        self.lines.iter().find(|line| line.key.name == name).map_or("", |line| &line.origin)
+    }
+
+    /// Notes that what stands at a key may not stand there, though it can be understood.
+    pub(super) fn refuse(&mut self, name: &str, problem: String, allowed: String) {
+        let origin = self.origin(name).to_owned();
+        self.mistakes.push(Mistake { subject: name.to_owned(), problem, allowed: Some(allowed), origin });
+    }
+
     /// Notes that two keys do not go together: `name` has this `problem` with `other`.
     pub(super) fn conflict(&mut self, name: &str, other: &str, problem: String, allowed: &str) {
-        let origin = |name| self.lines.iter().find(|line| line.key.name == name).map_or("", |line| &line.origin);
-        let origin = format!("{} ({name}), {} ({other})", origin(name), origin(other));
+        let origin = format!("{} ({name}), {} ({other})", self.origin(name), self.origin(other));
         self.mistakes.push(Mistake { subject: name.to_owned(), problem, allowed: Some(allowed.to_owned()), origin });
     }
 

@@ -1,4 +1,5 @@
-//! Where the configuration comes from: built-in defaults, a TOML file, environment variables, the command line.
+//! Where the configuration comes from: built-in defaults, a TOML file, credentials of the service manager, environment variables, the
+//! command line.
 //!
 //! Owns: reading each of them, keys that do not exist, and which one wins. The later one does, in the order above.
 //! Never: what a value means; only whether it is text or a whole number, for nothing else stands at any key.
@@ -13,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{KEYS, Key, Kind};
 use super::mistake::{Mistake, meant};
+use super::password::CREDENTIALS;
 
 /// The file that is read when none is named and this one is there.
 pub const DEFAULT_FILE: &str = "/etc/orderd/orderd.toml";
@@ -20,6 +22,11 @@ pub const DEFAULT_FILE: &str = "/etc/orderd/orderd.toml";
 /// What the names of all environment variables begin with: `ORDERD__STREAM__KEY` sets `stream.key`.
 const PREFIX: &str = "ORDERD";
 const SEPARATOR: &str = "__";
+
+/// The origin of what an option sets.
+pub(super) const COMMAND_LINE: &str = "the command line";
+/// Where a service manager says which folder holds the credentials of this service.
+const CREDENTIALS_FOLDER: &str = "CREDENTIALS_DIRECTORY";
 
 /// What a mistake is about that is in no key.
 const FILE: &str = "the configuration file";
@@ -29,7 +36,7 @@ const FILE: &str = "the configuration file";
 pub struct Sources {
     /// The configuration file.
     pub file: Option<PathBuf>,
-    /// Environment variables; those that do not begin with `ORDERD__` are not looked at.
+    /// Environment variables; those that do not begin with `ORDERD__` are not looked at, but for `CREDENTIALS_DIRECTORY`.
     pub environment: Vec<(OsString, OsString)>,
     /// Keys and values from the command line. Of two for one key the later wins.
     pub overrides: Vec<(String, String)>,
@@ -61,13 +68,15 @@ pub(super) fn merge(sources: &Sources) -> Merged {
     if let Some(path) = &sources.file {
         file.read_file(path);
     }
+    let mut credentials = Layer::default();
+    credentials.read_credentials(&sources.environment);
     let mut environment = Layer::default();
     environment.read_environment(&sources.environment);
     let mut overrides = Layer::default();
     for (name, value) in &sources.overrides {
-        overrides.set_text(name, value, name, "the command line");
+        overrides.set_text(name, value, name, COMMAND_LINE);
     }
-    let layers = [defaults, file, environment, overrides];
+    let layers = [defaults, file, credentials, environment, overrides];
     let complete = layers.iter().all(|layer| !layer.unreadable);
     let mut mistakes: Vec<Mistake> = layers.iter().flat_map(|layer| layer.mistakes.iter().cloned()).collect();
     let mut builder = Config::builder();
@@ -186,6 +195,17 @@ impl Layer {
         self.values.insert(key.name.to_owned(), Value::new(Some(&origin.to_owned()), kind));
     }
 
+    /// Takes up the files that a service manager handed over: those that are there, for each is a matter of choice.
+    fn read_credentials(&mut self, variables: &[(OsString, OsString)]) {
+        let folder = variables.iter().find(|(name, _)| name == CREDENTIALS_FOLDER).map(|(_, folder)| Path::new(folder));
+        for (name, key) in CREDENTIALS {
+            let path = folder.map(|folder| folder.join(name)).filter(|path| path.exists());
+            if let Some(path) = path.as_deref().and_then(Path::to_str) {
+                self.set_text(key, path, key, &format!("the credential {name}"));
+            }
+        }
+    }
+
     fn read_environment(&mut self, variables: &[(OsString, OsString)]) {
         let mut ours = HashMap::new();
         for (name, value) in variables {
@@ -302,7 +322,7 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// The environment variable for a key.
-fn variable(key: &str) -> String {
+pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{SEPARATOR}{}", key.to_uppercase().replace('.', SEPARATOR))
 }
 

@@ -363,7 +363,7 @@ fn no_secret_is_ever_shown() {
     std::fs::write(&path, "canary").unwrap();
     let by_file = by_file.flag("redis.password_file", path.to_str().unwrap());
     texts.push(format!("{:?} {}", by_file.settings(), effective(&by_file.settings())));
-    let both = by_file.flag("redis.url", "redis://:canary@localhost");
+    let both = by_file.variable("ORDERD__REDIS__URL", "redis://:canary@localhost");
     assert!(both.mistakes()[0].starts_with("redis.password_file: there is a password in redis.url as well"));
     texts.push(load(&both.sources).unwrap_err().to_string());
 
@@ -469,4 +469,47 @@ fn the_steps_of_an_order_come_as_text_or_in_the_file_as_a_table() {
         mistakes("[ledger.transitions]\ncreated = 7\n"),
         ["ledger.transitions: something else than text for \"created\" stands there (orderd.toml, line 1)"]
     );
+}
+
+#[test]
+fn a_password_on_the_command_line_is_refused_with_the_way_out_and_does_not_show() {
+    for (key, url, file) in [
+        ("redis.url", "redis://app:canary@localhost", "redis.password_file"),
+        ("redis.url", "unix:/run/redis.sock?pass=canary", "redis.password_file"),
+        ("ledger.url", "postgres://app:canary@localhost/orders", "ledger.password_file"),
+    ] {
+        let written = file_of_nothing().flag(key, url);
+        let report = load(&written.sources).unwrap_err().to_string();
+        let variable = format!("ORDERD__{}", key.to_uppercase().replace('.', "__"));
+        assert!(report.contains(file) && report.contains(&variable), "{report}");
+        assert!(!report.contains("canary"), "{report}");
+        file_of_nothing().variable(&variable, url).settings();
+    }
+    // There is no such key, and what was meant is named.
+    let report = load(&file_of_nothing().flag("redis.password", "canary").sources).unwrap_err().to_string();
+    assert!(report.contains("did you mean redis.password_file?") && !report.contains("canary"), "{report}");
+}
+
+#[test]
+fn a_credential_of_the_service_manager_is_the_password_file_unless_somebody_says_otherwise() {
+    let written = file("[redis]\npassword_file = \"\"\n");
+    let folder = written.folder.path().to_owned();
+    let line = |written: &Written| {
+        let text = effective(&written.settings());
+        text.lines().find(|line| line.starts_with("password_file = ")).unwrap().to_owned()
+    };
+    let written = written.variable("CREDENTIALS_DIRECTORY", folder.to_str().unwrap());
+    assert!(!line(&written).contains("credential"), "there is none");
+
+    std::fs::write(folder.join("redis-password"), "canary\n").unwrap();
+    assert!(line(&written).ends_with("# the credential redis-password"), "{}", line(&written));
+    assert!(written.settings().redis.has_password());
+    std::fs::write(folder.join("other"), "other\n").unwrap();
+    let other = folder.join("other").display().to_string();
+    let written = written.variable("ORDERD__REDIS__PASSWORD_FILE", &other);
+    assert!(line(&written).contains("ORDERD__REDIS__PASSWORD_FILE"), "{}", line(&written));
+}
+
+fn file_of_nothing() -> Written {
+    file("")
 }

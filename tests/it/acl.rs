@@ -62,7 +62,7 @@ fn a_worker_with_the_documented_rights_lives_a_whole_life_and_is_refused_nothing
         );
         let producer = user(&world, "producer", rights::producer_rules(&keys));
         leave_pending(&world);
-        let added = world.orderd(&["add", "--count", "200", "--seed", "1", "--redis", &producer]);
+        let added = world.orderd_at(&producer, &["add", "--count", "200", "--seed", "1"]);
         assert_eq!(added.code, 0, "{name}: {}", added.err);
         // Too early: it fails, and is tried again.
         world.add(&[("action", "paid"), ("orderId", "early"), ("amount", "1")]);
@@ -150,7 +150,7 @@ fn the_delivered_files_are_loaded_by_the_servers_they_are_for_and_refuse_nothing
         };
         let world = with_file(options, file, folder.path());
         let url = |user: &str| format!("{}?user={user}&pass=secret", world.server.url());
-        let added = world.orderd(&["add", "--count", "50", "--seed", "1", "--redis", &url("orders-producer")]);
+        let added = world.orderd_at(&url("orders-producer"), &["add", "--count", "50", "--seed", "1"]);
         assert_eq!(added.code, 0, "{name}: {}", added.err);
         world.add(&[("nonsense", "1")]);
         let mut daemon = world.daemon("w", &[("redis.url", &url("orderd-worker"))]);

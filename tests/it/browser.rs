@@ -92,12 +92,11 @@ fn the_page_shows_an_orders_progress_as_it_happens_and_what_was_missed() {
     let daemon = world.daemon("w", &[("notify.enabled", "true"), ("notify.sse", "true")]);
     daemon.wait_until_ready();
     let mut chromium = Chromium::open(&format!("http://{}/#u", daemon.admin()));
-    wait_until("the page watches", || {
-        chromium.evaluate("document.getElementById('word').textContent") == "Watching u."
-    });
+    let said = "document.getElementById('word').textContent";
+    wait_until("the page watches", || chromium.evaluate(said) == "Watching u. Nothing has happened yet.");
     let add = |action: &str| world.add(&[("action", action), ("orderId", "<b>7"), ("amount", "9.50"), ("userId", "u")]);
-    let row = "[...document.querySelectorAll('#orders tr')].map(row => [...row.cells].slice(0, 2).map(cell => \
-        cell.textContent).concat(row.querySelectorAll('.done').length, row.cells[4].textContent).join(' ')).join('; ')";
+    let row = "[...document.querySelectorAll('#orders > li')].map(card => [card.querySelector('b').textContent, \
+        card.dataset.state, card.querySelectorAll('.done').length, card.dataset.version].join(' ')).join('; ')";
     add("created");
     wait_until("it is created", || chromium.evaluate(row) == "<b>7 created 1 1");
     add("paid");
@@ -110,4 +109,12 @@ fn the_page_shows_an_orders_progress_as_it_happens_and_what_was_missed() {
     world.wait_until_drained();
     redis::cmd("ACL").arg("SETUSER").arg("default").arg("+psubscribe").query::<()>(&mut redis).unwrap();
     wait_until("it is shipped, though nobody heard it", || chromium.evaluate(row) == "<b>7 shipped 3 3");
+    add("refunded");
+    wait_until("it is refunded, and how far it came still shows", || chromium.evaluate(row) == "<b>7 refunded 3 4");
+    assert_eq!(chromium.evaluate("document.querySelector('#orders > li').className"), "bad fresh");
+
+    // Who comes later sees what was before.
+    chromium.evaluate("location.reload()");
+    wait_until("it is all there again", || chromium.evaluate(row) == "<b>7 refunded 3 4");
+    assert_eq!(chromium.evaluate(said), "Watching u.");
 }

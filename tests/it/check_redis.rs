@@ -45,7 +45,7 @@ fn check_as(world: &World, user: &str, password: &str) -> Ended {
 
 fn check_as_with(world: &World, user: &str, password: &str, more: &[&str]) -> Ended {
     let url = format!("{}?user={user}&pass={password}", world.server.url());
-    world.orderd(&[&["check", "--redis", &url], more].concat())
+    world.orderd_at(&url, &[&["check"], more].concat())
 }
 
 #[test]
@@ -107,11 +107,11 @@ fn a_server_that_is_away_and_a_ledger_that_is_none_are_found_in_one_run() {
 fn a_wrong_password_or_none_is_a_matter_of_rights() {
     let world = server(&["--requirepass", "secret"]);
     for url in [world.server.url(), format!("{}?pass=wrong", world.server.url())] {
-        let output = world.orderd(&["check", "--redis", &url]);
+        let output = world.orderd_at(&url, &["check"]);
         assert_eq!(output.code, 77, "{}", output.out);
         assert!(lines(&output, "error", "redis")[0].contains("refuses the login"), "{}", output.out);
     }
-    let right = world.orderd(&["check", "--redis", &format!("{}?pass=secret", world.server.url())]);
+    let right = world.orderd_at(&format!("{}?pass=secret", world.server.url()), &["check"]);
     assert_eq!(right.code, 0, "{}", right.out);
     assert!(!right.out.contains("secret"), "{}", right.out);
 }

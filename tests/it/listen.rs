@@ -219,8 +219,8 @@ fn a_wrong_password_ends_it_at_once_and_a_right_one_is_taken() {
     let with = |password: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
         let url = format!("{}?pass={password}", world.server.url());
-        command.args(["--redis", &url, "listen", "news"]).env_remove("ORDERD_CONFIG").stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        command.args(["listen", "news"]).env("ORDERD__REDIS__URL", url).env_remove("ORDERD_CONFIG");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let output = with("wrong").wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(77), "{}", String::from_utf8_lossy(&output.stderr));

@@ -5,10 +5,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Instant;
 
+use orderd::cli::sandbox::Options;
 use serde_json::{Value, json};
 
 use super::harness::postgres::Database;
-use super::harness::{DEADLINE, Daemon, World};
+use super::harness::{DEADLINE, Daemon, World, wait_until};
 
 const ON: [(&str, &str); 2] = [("notify.enabled", "true"), ("notify.sse", "true")];
 
@@ -95,7 +96,7 @@ fn permit(world: &World, rule: &str) {
 /// Waits until the daemon listens to what is published.
 fn wait_until_it_listens(world: &World, daemon: &Daemon) {
     daemon.wait_until_ready();
-    super::harness::wait_until("the daemon listens", || {
+    wait_until("the daemon listens", || {
         redis::cmd("PUBSUB").arg("NUMPAT").query::<u64>(&mut world.redis()).unwrap() > 0
     });
 }
@@ -137,6 +138,23 @@ fn what_was_missed_while_redis_was_away_is_read_from_the_ledger() {
 }
 
 #[test]
+fn a_server_that_dies_is_a_gap_and_the_ledger_fills_it() {
+    let args = ["--appendonly", "yes", "--appendfsync", "always"].map(Into::into).to_vec();
+    let mut world = World::with(Options { args, ..Options::default() });
+    let daemon = world.daemon("w", &ON);
+    wait_until_it_listens(&world, &daemon);
+    let mut browser = Browser::watch(&daemon, "u", &[]);
+    add(&world, "created", "a", "u");
+    assert_eq!(browser.step(), ("a".to_owned(), json!(1)));
+    world.server.kill9().unwrap();
+    world.server.restart().unwrap();
+    // Heard or not heard, depending on who is back first.
+    add(&world, "paid", "a", "u");
+    while browser.step() != ("a".to_owned(), json!(2)) {}
+    wait_until("the gap is told", || daemon.metric("orderd_live_gaps_total{reason=\"away\"}") == Some(1.0));
+}
+
+#[test]
 fn a_browser_that_comes_back_says_what_it_heard_last_and_hears_the_rest() {
     let world = World::new();
     let daemon = world.daemon("w", &ON);
@@ -151,6 +169,14 @@ fn a_browser_that_comes_back_says_what_it_heard_last_and_hears_the_rest() {
     assert_eq!(browser.step(), ("a".to_owned(), json!(3)));
     add(&world, "delivered", "a", "u");
     assert_eq!(browser.step(), ("a".to_owned(), json!(4)));
+
+    // What a page says at first counts until the browser itself says something.
+    world.wait_until_drained();
+    let (all, rest) = ("/users/u/orders/events?last=0-0", ("Last-Event-ID", heard.as_str()));
+    for (head, first) in [(vec![], 1), (vec![rest], 2)] {
+        let mut browser = Browser::open(&daemon, all, &head);
+        assert_eq!((browser.status, browser.step()), (200, ("a".to_owned(), json!(first))));
+    }
 }
 
 #[test]

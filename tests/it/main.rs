@@ -35,6 +35,7 @@ mod refusals;
 mod reload;
 mod retry;
 mod road;
+mod secrets;
 mod service_manager;
 mod status;
 mod stop;

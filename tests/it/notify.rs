@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use orderd::broker::address::Address;
 use orderd::broker::connect::Connector;
-use orderd::broker::pubsub::Topics;
+use orderd::broker::error::Trouble;
+use orderd::broker::pubsub::{Publisher, Topics};
 use orderd::cli::sandbox::Options;
 use orderd::task::listener::{Heard, Listener, QUEUE};
 use orderd::telemetry::Telemetry;
@@ -175,19 +176,83 @@ fn the_work_goes_on_when_nobody_can_be_told_and_what_was_not_told_is_counted() {
 }
 
 #[test]
-fn a_subscriber_that_reads_nothing_holds_up_nobody() {
-    const EVENTS: u64 = 5_000;
+fn a_subscriber_that_reads_nothing_is_cut_off_by_the_server_and_holds_up_nobody() {
+    const EVENTS: u64 = 20_000;
     let world = World::new();
+    let limit = ("SET", "client-output-buffer-limit", "pubsub 1mb 0 0");
+    redis::cmd("CONFIG").arg(limit).query::<()>(&mut world.redis()).unwrap();
     let mut deaf = world.redis();
+    let id: u64 = redis::cmd("CLIENT").arg("ID").query(&mut deaf).unwrap();
     redis::cmd("PSUBSCRIBE").arg("notifications:user:*").query::<redis::Value>(&mut deaf).unwrap();
     let mut ear = Ear::open(&world);
     let daemon = world.daemon("w", &[ON, ("handler.kind", "none")]);
+    daemon.wait_until_ready();
     world.add_many(usize::try_from(EVENTS).unwrap(), 500);
     world.wait_until_drained();
-    wait_until("everything is told", || told(&daemon, "sent") >= EVENTS);
-    assert_eq!((told(&daemon, "dropped"), told(&daemon, "failed")), (0, 0));
+    wait_until("everything is told", || told(&daemon, "sent") + told(&daemon, "dropped") >= EVENTS);
+    assert_eq!(told(&daemon, "failed"), 0);
+    let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut world.redis()).unwrap();
+    assert!(!clients.lines().any(|line| line.starts_with(&format!("id={id} "))), "{clients}");
     assert_eq!(ear.message().0, "notifications:user:user-0");
     drop(deaf);
+}
+
+#[test]
+fn a_connection_that_is_cut_is_made_again_and_what_it_cost_is_counted() {
+    let world = World::new();
+    let mut ear = Ear::open(&world);
+    let daemon = world.daemon("w", &[ON]);
+    created(&world, "a", "u");
+    assert_eq!(ear.message().1["orderId"], "a");
+    let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut world.redis()).unwrap();
+    let publisher = clients.lines().find(|line| line.contains(":publisher ")).expect("a publisher");
+    let id = publisher.split(' ').next().and_then(|id| id.strip_prefix("id=")).unwrap();
+    redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).query::<u64>(&mut world.redis()).unwrap();
+    for n in 0..50 {
+        created(&world, &format!("b{n}"), "u");
+    }
+    world.wait_until_drained();
+    created(&world, "c", "u");
+    while ear.message().1["orderId"] != "c" {}
+    wait_until("each is accounted for", || {
+        told(&daemon, "sent") + told(&daemon, "failed") + told(&daemon, "dropped") >= 52
+    });
+    assert_eq!(daemon.metric("orderd_redis_reconnects_total{connection=\"publisher\"}"), Some(1.0));
+}
+
+#[test]
+fn a_primary_that_was_demoted_takes_messages_in_silence_and_is_not_believed() {
+    let primary = World::with(Options { tcp: true, ..Options::default() });
+    let world = World::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let address = Address::parse(&world.server.url(), None).unwrap();
+        let connector = Connector::new(address, "test", Telemetry::new().unwrap()).unwrap();
+        let mut publisher = Publisher::open(&connector).await.unwrap();
+        publisher.make_sure_of_primary().await.unwrap();
+        let demote = ("127.0.0.1", primary.server.port().unwrap());
+        redis::cmd("REPLICAOF").arg(demote).query::<()>(&mut world.redis()).unwrap();
+        assert_eq!(publisher.publish([("news", "hello")]).await, Ok(vec![0]), "no error");
+        let error = publisher.make_sure_of_primary().await.unwrap_err();
+        assert!(matches!(error.trouble, Trouble::NotPrimary(_)), "{error}");
+    });
+}
+
+#[test]
+fn what_waits_while_the_server_becomes_a_replica_is_counted_as_failed() {
+    let primary = World::with(Options { tcp: true, ..Options::default() });
+    let world = World::new();
+    permit(&world, "-publish");
+    let daemon = world.daemon("w", &[ON, ("handler.kind", "none")]);
+    daemon.wait_until_ready();
+    world.add_many(2_500, 500);
+    world.wait_until_drained();
+    wait_until("the first could not be sent", || told(&daemon, "failed") > 0);
+    let demote = ("127.0.0.1", primary.server.port().unwrap());
+    redis::cmd("REPLICAOF").arg(demote).query::<()>(&mut world.redis()).unwrap();
+    permit(&world, "+publish");
+    wait_until("each is accounted for", || told(&daemon, "failed") + told(&daemon, "dropped") >= 2_500);
+    assert_eq!(told(&daemon, "sent"), 0, "a replica would have taken them without a word");
 }
 
 #[test]

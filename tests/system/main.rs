@@ -5,6 +5,13 @@
 // Not needed for the build: it tells the linter that helper functions are test code too.
 #![cfg(test)]
 
+mod compose;
+mod container;
+mod engine;
+mod guest;
 mod harness;
+mod kubernetes;
+mod package;
 mod prometheus;
+mod shop;
 mod unit;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ impl Desk {
     }
 
     /// The stream for `user`, or why there is none. `held` is called once it is certain that there will be one.
-    pub(super) fn watch(&self, user: &str, headers: &HeaderMap, held: impl FnOnce()) -> Response {
+    pub(super) fn watch(&self, user: &str, uri: &Uri, headers: &HeaderMap, held: impl FnOnce()) -> Response {
         if user.contains('\0') {
             return (StatusCode::NOT_FOUND, "no user has such a name\n").into_response();
         }
@@ -69,7 +69,7 @@ impl Desk {
             return (StatusCode::SERVICE_UNAVAILABLE, "as many are watching as may; try again later\n").into_response();
         };
         held();
-        let last = headers.get("last-event-id").and_then(|id| EntryId::from_bytes(id.as_bytes()));
+        let last = last_heard(uri, headers);
         let watcher = Watcher::new(user, queue, self.history.clone(), last, self.heartbeat, self.stop.clone());
         let mut response = Response::new(Body::from_stream(watcher.into_stream()));
         let fields = response.headers_mut();
@@ -79,6 +79,13 @@ impl Desk {
         fields.insert("x-accel-buffering", HeaderValue::from_static("no"));
         response
     }
+}
+
+/// What a browser heard last. One that comes back says so by itself; at first a page can say it, with `?last=0-0` for everything.
+fn last_heard(uri: &Uri, headers: &HeaderMap) -> Option<EntryId> {
+    let by_itself = headers.get("last-event-id").map(HeaderValue::as_bytes);
+    let by_page = || uri.query()?.split('&').find_map(|pair| pair.strip_prefix("last=")).map(str::as_bytes);
+    by_itself.or_else(by_page).and_then(EntryId::from_bytes)
 }
 
 /// Milliseconds since the Unix epoch.

@@ -103,7 +103,7 @@ impl Happening for EventFailed<'_> {
             (FailureClass::Unavailable, _) => {
                 // The outage itself is told once; a line for each event that meets it would be a flood.
                 meters.failures_unavailable.increment(1);
-                debug!(%entry, message, "an event could not be handled; it waits");
+                debug!(%entry, error = message, "an event could not be handled; it waits");
                 return;
             }
             (FailureClass::Transient, _) => meters.failures_transient.increment(1),
@@ -111,9 +111,9 @@ impl Happening for EventFailed<'_> {
         }
         if let Some(next) = self.next {
             meters.retries.increment(1);
-            info!(%entry, message, next_try_in = ?millis(next), "an event failed; it is tried again");
+            info!(%entry, error = message, next_try_in = ?millis(next), "an event failed; it is tried again");
         } else {
-            warn!(%entry, message, "an event failed; it is not tried again");
+            warn!(%entry, error = message, "an event failed; it is not tried again");
         }
     }
 }

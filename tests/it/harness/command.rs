@@ -18,6 +18,11 @@ impl World {
         self.command(args).output().expect("orderd runs").into()
     }
 
+    /// The same against the server at `url`, which can have a password in it.
+    pub(crate) fn orderd_at(&self, url: &str, args: &[&str]) -> Ended {
+        self.command(args).env("ORDERD__REDIS__URL", url).output().expect("orderd runs").into()
+    }
+
     /// The command, not started yet, without a terminal.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));

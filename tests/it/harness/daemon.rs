@@ -29,11 +29,16 @@ impl Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
         command.arg("run").args(arguments).args(["--instance", instance]);
         // As settings, so that a test can give its own, which come later and win.
-        command.arg("--set").arg(format!("redis.url={}", world.server.url()));
         command.args(["--set", "admin.listen=127.0.0.1:0", "--set", "log.format=json"]);
-        command.arg("--set").arg(format!("ledger.url=sqlite:{}", world.ledger().display()));
+        command.env("ORDERD__REDIS__URL", world.server.url());
+        command.env("ORDERD__LEDGER__URL", format!("sqlite:{}", world.ledger().display()));
         for (key, value) in settings {
-            command.arg("--set").arg(format!("{key}={value}"));
+            match *key {
+                // With a password in it, an address may not stand on the command line.
+                "redis.url" => command.env("ORDERD__REDIS__URL", value),
+                "ledger.url" => command.env("ORDERD__LEDGER__URL", value),
+                key => command.arg("--set").arg(format!("{key}={value}")),
+            };
         }
         command.env_remove("ORDERD_CONFIG").envs(environment.iter().copied());
         let output = File::create(&log).expect("a log file");
