@@ -42,6 +42,8 @@ pub struct Connector {
     name: String,
     availability: watch::Sender<Availability>,
     refused: std::sync::Mutex<Option<Refused>>,
+    /// How many connections were opened so far.
+    opened: AtomicU64,
     telemetry: Telemetry,
 }
 
@@ -115,7 +117,15 @@ impl Connector {
         let (availability, _) = watch::channel(Availability::Unknown);
         // A space would end the name.
         let name = format!("orderd:{}", instance.replace(|c: char| !c.is_ascii_graphic(), "-"));
-        Ok(Self { address, tls, name, availability, refused: std::sync::Mutex::new(None), telemetry })
+        Ok(Self {
+            address,
+            tls,
+            name,
+            availability,
+            refused: std::sync::Mutex::new(None),
+            opened: AtomicU64::new(0),
+            telemetry,
+        })
     }
 
     /// Where it connects to.
@@ -155,6 +165,7 @@ impl Connector {
         if let Some(error) = self.still_refused() {
             return Err(error);
         }
+        let opened_before = self.opened.load(Ordering::Acquire);
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, open).await;
         let mut opened = opened.unwrap_or_else(|_| Err(BrokerError::timed_out(CONNECTING)));
         if let Err(BrokerError { trouble: Trouble::Unreachable(_), .. }) = opened
@@ -162,7 +173,14 @@ impl Connector {
         {
             opened = Err(word);
         }
-        self.take_note(opened.as_ref().err(), true);
+        // One that began before another one succeeded tells of a time that is over.
+        let is_stale = opened.is_err() && self.opened.load(Ordering::Acquire) != opened_before;
+        if opened.is_ok() {
+            self.opened.fetch_add(1, Ordering::AcqRel);
+        }
+        if !is_stale {
+            self.take_note(opened.as_ref().err(), true);
+        }
         self.note_refusal(opened.as_ref().err());
         opened
     }

@@ -27,6 +27,7 @@ use orderd::ledger::sqlite::reader::SqliteReader;
 use orderd::ledger::{Ledger, Parts};
 use orderd::telemetry::Telemetry;
 use rusqlite::Connection;
+use rusqlite::types::ValueRef;
 use tempfile::TempDir;
 
 use super::harness::wait_until;
@@ -181,6 +182,57 @@ fn letters(outcomes: &[Outcome]) -> String {
         },
     };
     outcomes.iter().map(letter).collect()
+}
+
+/// A query of docs/ledger.md, and the rows that stand below it, without what is a time.
+struct Report {
+    query: String,
+    rows: Vec<Vec<String>>,
+}
+
+/// The reports whose queries begin with this fence.
+fn documented_reports(fence: &str) -> Vec<Report> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ledger.md")).unwrap();
+    let report = |rest: &str| {
+        let (query, rest) = rest.split_once("```").unwrap();
+        // A statement without an answer is not a report.
+        let (answer, _) = rest.trim_start().strip_prefix("```text\n")?.split_once("```").unwrap();
+        let lines = answer.lines().filter(|line| !line.contains('─') && !line.starts_with("--"));
+        let cells = |line: &str| {
+            let line = line.trim_matches('│').replace('│', "|");
+            line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
+        };
+        let rows = lines.skip(1).map(cells).collect();
+        Some(Report { query: query.to_owned(), rows: without_times(rows) })
+    };
+    text.split(fence).skip(1).filter_map(report).collect()
+}
+
+/// Leaves out cells that begin with a date.
+fn without_times(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let is_time = |cell: &String| cell.len() >= 10 && cell.as_bytes()[4] == b'-' && cell.as_bytes()[7] == b'-';
+    rows.into_iter().map(|row| row.into_iter().filter(|cell| !is_time(cell)).collect()).collect()
+}
+
+/// The events that the reports of docs/ledger.md are about.
+fn tell_the_story_of_the_documentation(ledger: &impl Ledger, first: u64) {
+    let story = [
+        ("order-788", "created", "15.00", "user-99"),
+        ("order-789", "created", "49.99", "user-123"),
+        ("order-789", "paid", "49.99", ""),
+        ("order-790", "created", "120.00", "user-123"),
+        ("order-789", "shipped", "", ""),
+        ("order-790", "paid", "120.00", ""),
+        ("order-788", "cancelled", "", ""),
+        ("order-789", "refunded", "9.99", ""),
+    ];
+    let works = story.iter().zip(first..).map(|((order, action, amount, user), n)| {
+        let mut work = work(1_764_600_000_000 + 61_234 * n, order, action);
+        work.event.amount = amount.parse().ok();
+        work.event.user = Some(*user).filter(|user| !user.is_empty()).map(Into::into);
+        work
+    });
+    assert_eq!(letters(&apply(ledger, works.collect::<Vec<_>>())), "AAAAAAAA");
 }
 
 /// The contract. A store passes it as a whole.
@@ -904,10 +956,30 @@ mod sqlite {
             let in_section = section.is_some_and(|section| section.contains(&format!("\n| `{column}` |")));
             assert!(in_section || text.lines().any(line), "docs/ledger.md does not know {table}.{column}");
         }
-        let queries: Vec<&str> = text.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-        assert_eq!(queries.len(), 3);
-        for query in queries {
-            conn.prepare(query).unwrap();
+    }
+
+    #[test]
+    fn the_reports_of_the_documentation_say_what_stands_there() {
+        let store = SqliteStore::new();
+        tell_the_story_of_the_documentation(&store.open(), 0);
+        let conn = Connection::open(store.path()).unwrap();
+        let reports = documented_reports("```sql\n");
+        assert_eq!(reports.len(), 4);
+        for Report { query, rows } in reports {
+            let mut statement = conn.prepare(&query).unwrap();
+            let columns = statement.column_count();
+            let row = |row: &rusqlite::Row<'_>| (0..columns).map(|n| Ok(cell(row.get_ref(n)?))).collect();
+            let found: Vec<Vec<String>> = statement.query_map([], row).unwrap().map(Result::unwrap).collect();
+            assert_eq!(without_times(found), rows, "{query}");
+        }
+    }
+
+    fn cell(value: ValueRef<'_>) -> String {
+        match value {
+            ValueRef::Null => String::new(),
+            ValueRef::Integer(number) => number.to_string(),
+            ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use super::harness::faults::Faults;
 use super::harness::postgres::{Database, Postgres};
 use super::harness::{World, wait_until};
 
@@ -43,6 +44,50 @@ fn while_the_database_is_away_reading_pauses_and_then_everything_is_applied_once
     assert_eq!(world.dead_letters().len(), 0);
     let (status, _) = daemon.stop();
     assert!(status.success(), "{status}");
+}
+
+/// Adds orders that begin, as many as need more room than there is.
+fn add_orders(world: &World, prefix: &str) {
+    for n in 0..400 {
+        let order = format!("{prefix}-{n}");
+        world.add(&[("action", "created"), ("orderId", &order), ("amount", "1"), ("userId", "u")]);
+    }
+}
+
+#[test]
+fn a_full_disk_under_the_database_pauses_the_work_until_there_is_room_again() {
+    let mut faults = None;
+    let started = Postgres::start_in(|folder| {
+        let faults = faults.insert(Faults::within(folder));
+        faults.environment().map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    });
+    let (Some(server), Some(faults)) = (started, faults) else { return };
+    let database = Database::on(Arc::new(server));
+    let world = World::new();
+    let mut daemon = world.daemon("w", &[("ledger.url", &database.url())]);
+    add_orders(&world, "a");
+    world.wait_until_drained();
+
+    // No room for the tables: the server says so and goes on.
+    faults.begin_on("/data/base/", "full");
+    add_orders(&world, "b");
+    wait_until("it says that there is no room", || daemon.get("/readyz").1.contains("there is no room left"));
+    assert!(world.pending() > 0, "nothing of it was acknowledged");
+    faults.end("full");
+    world.wait_until_drained();
+    assert_eq!(database.value::<i64>(EVENTS), 800);
+
+    // No room for its log: it breaks down, and tries to come back, again and again.
+    faults.begin_on("/data/pg_wal/", "full");
+    add_orders(&world, "c");
+    wait_until("the outage is noticed", || daemon.get("/readyz").1.contains("cannot reach the ledger"));
+    assert!(world.pending() > 0, "nothing of it was acknowledged");
+    faults.end("full");
+    world.wait_until_drained();
+    assert_eq!(database.value::<i64>(EVENTS), 1200);
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM orderd.orders WHERE version = 1"), 1200);
+    assert!(world.dead_letters().is_empty());
+    assert!(daemon.stop().0.success());
 }
 
 #[test]

@@ -179,6 +179,7 @@ impl Scenario {
             journal.note(What::Counted { kind: kind.to_owned(), count: count as u64 });
         }
         let book = stage.ledger.open();
+        journal.note(What::Counted { kind: "forgotten by the ledger".to_owned(), count: book.forgotten() });
         dump(journal, &mut stage.redis, &book);
     }
 
@@ -188,7 +189,10 @@ impl Scenario {
         let began = Instant::now();
         let counts = take.enough > 0 && !self.crash_at.is_empty();
         let goes_on = |stage: &Stage| match began.elapsed() {
-            spent if counts => spent < CRASH_PATIENCE && !stage.open_crash_points().is_empty(),
+            spent if counts => {
+                let least = self.seconds.map_or(Duration::ZERO, Duration::from_secs);
+                spent < least || (spent < CRASH_PATIENCE && !stage.open_crash_points().is_empty())
+            }
             spent => spent < time,
         };
         while goes_on(stage) {

@@ -266,6 +266,7 @@ pub(crate) const OTHERS: &[Scenario] = &[
     Scenario {
         name: "everything at once",
         fault: faults::everything,
+        produced: producer::Options { rate: 200, ..PRODUCED },
         setting: Setting::Proxied,
         seconds: Some(60),
         needs: &[("kills", 1), ("redelivered", 1), ("bad weather above", 3)],
@@ -305,6 +306,16 @@ pub(crate) const CRASHES: &[Scenario] = &[
             "while-handing-back:0.5",
         ],
         needs: &[("crashes", 3), ("redelivered", 1)],
+        ..USUAL
+    },
+    Scenario {
+        // A minute is the least that an entry is remembered; each worker prunes when it starts.
+        name: "crash in pruning",
+        fault: faults::roll,
+        settings: &["ledger.keep_inbox=60s"],
+        crash_at: &["before-pruning:0.5", "after-pruning:0.5"],
+        seconds: Some(75),
+        needs: &[("crashes", 3), ("forgotten by the ledger", 1)],
         ..USUAL
     },
 ];

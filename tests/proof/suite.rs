@@ -48,7 +48,7 @@ const BUGS: [(&str, &str); 10] = [
 const SHORT_BUGS: [&str; 2] = ["trim-by-length", "no-inbox"];
 
 /// A mistake is a matter of moments: so many runs may miss it.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
 
 /// In the long form each crash point is hit so often.
 const ENOUGH: usize = 20;

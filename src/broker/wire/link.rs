@@ -51,13 +51,6 @@ impl Link {
                 _ => {}
             }
         }
-        for (name, value) in [("LIB-NAME", "orderd"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
-            match link.ask(CONNECTING, redis::cmd("CLIENT").arg("SETINFO").arg(name).arg(value)).await {
-                // Servers before 7.2 do not know it.
-                Err(error) if error.breaks_connection() => return Err(error),
-                _ => {}
-            }
-        }
         let id = link.ask(CONNECTING, redis::cmd("CLIENT").arg("ID")).await?;
         Ok((link, id))
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio_postgres::{Client, Error, Row};
 
 use super::row::{stored, unstored};
+use crate::crash;
 use crate::domain::batch::Source;
 use crate::domain::id::EntryId;
 use crate::domain::mark::Mark;
@@ -53,7 +54,9 @@ pub(super) async fn prune(client: &Client, request: &Prune, now: SystemTime) -> 
     if client.query_one(TAKE_TURN, &[]).await?.try_get(0)? {
         pruned = forget(client, request, now).await?;
     }
+    crash::point("before-pruning");
     client.batch_execute("COMMIT").await?;
+    crash::point("after-pruning");
     Ok(pruned)
 }
 

@@ -158,7 +158,9 @@ impl<'c> Writer<'c> {
     fn prune(&mut self, request: &Prune) -> rusqlite::Result<Pruned> {
         let transaction = self.begin()?;
         let pruned = chores::prune(self.conn, request, now())?;
+        crash::point("before-pruning");
         transaction.commit()?;
+        crash::point("after-pruning");
         Ok(pruned)
     }
 

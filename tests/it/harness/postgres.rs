@@ -27,6 +27,7 @@ pub(crate) struct Postgres {
     programs: PathBuf,
     user: Option<(u32, u32)>,
     port: u16,
+    environment: Vec<(String, String)>,
     child: Mutex<Child>,
     folder: TempDir,
 }
@@ -52,15 +53,23 @@ impl Postgres {
 
     /// A server that a test may do anything to.
     pub(crate) fn start() -> Option<Self> {
-        Self::start_speaking(None)
+        Self::start_speaking(None, |_| Vec::new())
+    }
+
+    /// The same, with variables in its environment; `prepare` gets its folder.
+    pub(crate) fn start_in(prepare: impl FnOnce(&Path) -> Vec<(String, String)>) -> Option<Self> {
+        Self::start_speaking(None, prepare)
     }
 
     /// The same, which speaks TLS as well, with this certificate. The role `shown` has to show one of the authority's.
     pub(crate) fn start_secure(identity: &Identity, authority: &Authority) -> Option<Self> {
-        Self::start_speaking(Some((identity, authority)))
+        Self::start_speaking(Some((identity, authority)), |_| Vec::new())
     }
 
-    fn start_speaking(tls: Option<(&Identity, &Authority)>) -> Option<Self> {
+    fn start_speaking(
+        tls: Option<(&Identity, &Authority)>,
+        prepare: impl FnOnce(&Path) -> Vec<(String, String)>,
+    ) -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(
                 std::env::var_os("CI").is_none(),
@@ -92,8 +101,9 @@ impl Postgres {
             std::fs::write(folder.path().join("data/postgresql.auto.conf"), on).expect("the settings of the server");
         }
         let port = free_port();
-        let child = Mutex::new(run(&programs, user, folder.path(), port));
-        let server = Self { programs, user, port, child, folder };
+        let environment = prepare(folder.path());
+        let child = Mutex::new(run(&programs, user, folder.path(), port, &environment));
+        let server = Self { programs, user, port, environment, child, folder };
         server.wait_until_it_answers();
         execute(&server.url("postgres"), "CREATE ROLE locked");
         Some(server)
@@ -124,7 +134,7 @@ impl Postgres {
 
     /// Starts it again at the same place.
     pub(crate) fn start_again(&self) {
-        *self.child.lock().unwrap() = run(&self.programs, self.user, self.folder.path(), self.port);
+        *self.child.lock().unwrap() = run(&self.programs, self.user, self.folder.path(), self.port, &self.environment);
         self.wait_until_it_answers();
     }
 
@@ -249,7 +259,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn run(programs: &Path, user: Option<(u32, u32)>, folder: &Path, port: u16) -> Child {
+fn run(programs: &Path, user: Option<(u32, u32)>, folder: &Path, port: u16, environment: &[(String, String)]) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
     let mut server = command(&programs.join("postgres"), user, folder);
     server.args(["-D", "data", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=."]);
@@ -257,6 +267,7 @@ fn run(programs: &Path, user: Option<(u32, u32)>, folder: &Path, port: u16) -> C
     // Fast and forgetful: no test cuts the power of the machine.
     server.args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "shared_buffers=16MB"]);
     server.args(["-c", "deadlock_timeout=100ms", "-c", "max_connections=60"]);
+    server.envs(environment.iter().cloned());
     server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     server.spawn().expect("postgres runs")
 }

@@ -15,7 +15,10 @@ use orderd::ledger::postgres::error::PostgresError;
 use orderd::ledger::reader::LedgerReader;
 use orderd::ledger::{Ledger, Parts};
 
-use super::{Contents, Store, apply, holds_for, letters, parts, work};
+use super::{
+    Contents, Report, Store, apply, documented_reports, holds_for, letters, parts, tell_the_story_of_the_documentation,
+    without_times, work,
+};
 use crate::harness::postgres::{Database, Postgres, Session, execute};
 use crate::harness::proxy::{Cut, Proxy};
 use crate::harness::wait_until;
@@ -504,6 +507,19 @@ fn the_documentation_knows_every_column_and_its_queries_run() {
     // Roles are those of the whole server; what is undone leaves none.
     let session = Session::new(&database.url());
     session.execute("BEGIN; CREATE ROLE orderd_worker");
-    assert_eq!(queries.map(|query| session.execute(query)).count(), 5);
+    assert_eq!(queries.map(|query| session.execute(query)).count(), 6);
     session.execute("ROLLBACK");
+}
+
+#[test]
+fn the_reports_of_the_documentation_say_what_stands_there() {
+    let Some(database) = Database::new() else { return };
+    tell_the_story_of_the_documentation(&open(&database.url()).unwrap(), 1);
+    let reports = documented_reports("```postgresql\n");
+    assert_eq!(reports.len(), 4);
+    for Report { query, rows } in reports {
+        let found = database.text(&query);
+        let found = found.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect();
+        assert_eq!(without_times(found), rows, "{query}");
+    }
 }

@@ -264,30 +264,33 @@ pub(crate) fn kill_or_roll(stage: &mut Stage) {
 }
 
 /// Everything that can go on, and several of it at the same time: a bad network or a server that pauses, and beneath it something else.
+/// Each kind has its turn; every second one is a worker's death.
 pub(crate) fn everything(stage: &mut Stage) {
-    let beneath: [Fault; 12] = [
-        kill,
-        kill,
-        roll,
-        freeze,
+    let deaths: [Fault; 4] = [kill, roll, kill, freeze];
+    let others: [Fault; 9] = [
         servers::kill_server,
+        destroy_group,
         close_connections_now_and_then,
+        limits::no_more_files,
+        refusals::out_of_memory,
         pause_server,
         bad_network,
-        destroy_group,
-        refusals::out_of_memory,
+        limits::no_more_clients,
         refusals::lock_ledger,
-        limits::no_more_files,
     ];
+    let turn = stage.turns;
+    stage.turns += 1;
+    let fault = if turn.is_multiple_of(2) { deaths[turn / 2 % deaths.len()] } else { others[turn / 2 % others.len()] };
+    // Who is asked to stop is left a way to Redis: in the dark he could acknowledge nothing of what he has done.
     let above = [Weather::Fine, Weather::Slow, Weather::OneWay, Weather::BlackHole];
-    let weather = above[stage.rng.usize(..above.len())];
+    let choice = if turn.is_multiple_of(2) { &above[..2] } else { &above[..] };
+    let weather = choice[stage.rng.usize(..choice.len())];
     if let Some(proxy) = &stage.proxy {
         proxy.set(weather);
     }
     if weather != Weather::Fine {
         stage.journal.injected("bad weather above");
     }
-    let fault = beneath[stage.rng.usize(..beneath.len())];
     fault(stage);
     if let Some(proxy) = &stage.proxy {
         proxy.set(Weather::Fine);

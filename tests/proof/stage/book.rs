@@ -62,6 +62,24 @@ impl Book {
         }
     }
 
+    /// How many entries the inbox has forgotten, which the history still has.
+    pub(crate) fn forgotten(&self) -> u64 {
+        let (history, inbox) = match self {
+            Self::File(file) => {
+                let count = |table: &str| {
+                    let query = format!("SELECT count(*) FROM {table}");
+                    file.query_row(&query, [], |row| row.get::<_, i64>(0)).expect("a count")
+                };
+                (count("history"), count("inbox"))
+            }
+            Self::Postgres(database) => {
+                let count = |table: &str| database.value::<i64>(&format!("SELECT count(*) FROM orderd.{table}"));
+                (count("history"), count("inbox"))
+            }
+        };
+        u64::try_from(history - inbox).unwrap_or_default()
+    }
+
     /// Every row of the history.
     pub(crate) fn events(&self) -> Vec<Applied> {
         match self {
