@@ -116,5 +116,5 @@ fn the_page_shows_an_orders_progress_as_it_happens_and_what_was_missed() {
     // Who comes later sees what was before.
     chromium.evaluate("location.reload()");
     wait_until("it is all there again", || chromium.evaluate(row) == "<b>7 refunded 3 4");
-    assert_eq!(chromium.evaluate(said), "Watching u.");
+    wait_until("it watches again", || chromium.evaluate(said) == "Watching u.");
 }

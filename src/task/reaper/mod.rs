@@ -49,6 +49,8 @@ impl Options {
 /// While the server's clock cannot be believed, so many pending entries are watched at the most, in pages of so many.
 const OWN_VIEW: usize = 20_000;
 const PAGE: usize = 500;
+/// How long it takes, beyond the wait of a read for entries, until it is another one's turn to read.
+const TURN_CHANGES: Duration = Duration::from_secs(1);
 
 /// The reaper.
 pub struct Reaper {
@@ -175,6 +177,12 @@ impl Reaper {
         if !error.breaks_connection() {
             return Ok(Err(error));
         }
+        // What a read under way brings is pending here and not in hand yet: in a turn of ours there is none. A consumer that holds its turn
+        // for longer may wait for the very entries that are looked for; then the next sweep finds them.
+        let Ok(_turn) = tokio::time::timeout(self.shared.options.block + TURN_CHANGES, self.shared.turn.lock()).await
+        else {
+            return Ok(Err(error));
+        };
         let taken = match self.shared.audit(&self.consumer, (Origin::TakenUp, Source::Claimed)).await? {
             Ok(0) => return Ok(Err(error)),
             Ok(taken) => taken,
