@@ -3,7 +3,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo deb test system-test bench bench-replicas recovery bench-live proof lint doc
+.PHONY: help setup demo deb test system-test bench bench-replicas recovery bench-live bench-ledger proof lint doc
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,6 +42,9 @@ recovery: setup ## Measure how soon work goes on after a death, a stop or an out
 
 bench-live: setup ## Measure how soon those who listen hear, and what telling them costs (about two minutes; ARGS=--quick for one round)
 	cargo bench --locked --bench live -- $(ARGS)
+
+bench-ledger: setup ## Measure the ledgers: transactions of one event and of many, beside an insert by hand; growth (several minutes; ARGS=--quick for a first look)
+	cargo bench --locked --bench ledger -- $(ARGS)
 
 proof: ## Prove what is promised: every fault, every server, every planted bug (about 15 minutes)
 	@scripts/setup.sh --tests
