@@ -7,29 +7,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
-
-use super::lane::job::Admission;
-use super::lane::{Arrival, Gate};
-use super::trouble::Trouble;
-use super::tuning::Tuned;
-use crate::broker::Broker;
-use crate::broker::claim::{MOST_IN_A_CALL, Pending};
-use crate::broker::delivery::{Origin, Places, Received, Window};
+use super::intake::{LanesGone, Shared};
+use super::lane::Gate;
+use crate::broker::delivery::{Origin, Places};
 use crate::broker::error::{self, BrokerError};
 use crate::broker::group::Ensured;
-use crate::broker::hold::Held;
 use crate::broker::read::Reader;
 use crate::bug;
 use crate::crash;
-use crate::domain::decode::FieldNames;
 use crate::domain::id::{ConsumerName, EntryId};
 use crate::supervisor::TaskError;
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::heartbeat::Heartbeat;
 use crate::supervisor::shutdown::Shutdown;
-use crate::telemetry::Telemetry;
-use crate::telemetry::event::{EntriesLost, EntriesRead, GroupCreated, Source};
+use crate::telemetry::event::{EntriesReclaimed, GroupCreated, Source};
 
 /// How long the read waits that finds out whether reading works again: who waits for the answer waits no longer than that.
 const PROBE_BLOCK: Duration = Duration::from_millis(10);
@@ -37,9 +28,6 @@ const PROBE_BLOCK: Duration = Duration::from_millis(10);
 const READS_UNDER_WAY: usize = 2;
 /// After so many reads, it is the next one's turn.
 const READS_IN_A_TURN: usize = 64;
-
-/// Who waits for a place in a full window asks so often whether it waits for itself.
-const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// How the consumers of this process read (the `[consumers]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,38 +37,6 @@ pub struct Options {
     /// How long a read waits for the first entry.
     pub block: Duration,
 }
-
-/// What all consumers of a process share.
-#[derive(Clone)]
-pub struct Shared {
-    /// How they read.
-    pub options: Options,
-    /// Which field says what.
-    pub names: FieldNames,
-    /// How many of them at once, and how to look at the past of what is taken up.
-    pub tuning: Tuned,
-    /// Where they read.
-    pub broker: Arc<Broker>,
-    /// The places for what they read.
-    pub window: Arc<Window>,
-    /// The lanes.
-    pub inbox: mpsc::Sender<Arrival>,
-    /// Whether reading makes sense.
-    pub gate: watch::Receiver<Gate>,
-    /// Whose turn it is to read.
-    pub turn: Arc<Mutex<()>>,
-    /// Held while entries are taken up, by a consumer or by the reaper, so that no two do so with the same entry.
-    pub taking_up: Arc<Mutex<()>>,
-    /// What keeps reading from working.
-    pub trouble: Arc<Trouble>,
-    /// Where everything that happens is told.
-    pub telemetry: Telemetry,
-}
-
-/// The lanes are gone: this task ends, and is started again with new ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the lanes are gone")]
-pub struct LanesGone;
 
 /// One consumer.
 pub struct Consumer {
@@ -95,12 +51,6 @@ pub struct Consumer {
 enum Turn {
     Done,
     Stopping,
-}
-
-impl From<LanesGone> for TaskError {
-    fn from(gone: LanesGone) -> Self {
-        Self::new(gone)
-    }
 }
 
 impl Consumer {
@@ -128,6 +78,7 @@ impl Consumer {
 
     /// One turn: until a read has come back and is admitted.
     async fn take_turn(&mut self, shutdown: &Shutdown, heartbeat: &Heartbeat) -> Result<Turn, TaskError> {
+        let mut unanswered = self.shared.unanswered.subscribe();
         loop {
             heartbeat.beat();
             let tried = tokio::select! {
@@ -138,6 +89,8 @@ impl Consumer {
                 Ok(()) => tokio::select! {
                     () = shutdown.stopping().cancelled() => return Ok(Turn::Stopping),
                     places = heartbeat.while_waiting(self.places()) => places,
+                    // The window may be full of events that wait for just these.
+                    Ok(_) = unanswered.wait_for(Option::is_some) => continue,
                 },
                 Err(error) => {
                     if self.recover(&error, shutdown).await {
@@ -207,7 +160,7 @@ impl Consumer {
     /// After a failure a read comes back at once, for readiness waits for it.
     fn block(&self) -> Duration {
         let in_trouble = self.backoff.failures() > 0 || self.shared.trouble.is_any();
-        if in_trouble { PROBE_BLOCK } else { self.shared.options.block }
+        if in_trouble { PROBE_BLOCK } else { self.shared.block }
     }
 
     /// Connects, and goes through the own pending list, where that was not done since.
@@ -223,6 +176,24 @@ impl Consumer {
                 Err(error) => return Ok(Err(error)),
             }
         }
+        let unanswered = self.shared.unanswered.borrow().clone();
+        if let Some(consumer) = unanswered {
+            return heartbeat.while_waiting(self.find_taken_over(&consumer)).await;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Looks for what was taken over for `consumer` without an answer. In a turn no read is under way that could have delivered it.
+    async fn find_taken_over(&self, consumer: &ConsumerName) -> Result<Result<(), BrokerError>, LanesGone> {
+        let _taking_up = self.shared.taking_up.lock().await;
+        let count = match self.shared.audit(consumer, (Origin::TakenUp, Source::Claimed)).await? {
+            Ok(count) => count,
+            Err(error) => return Ok(Err(error)),
+        };
+        if count > 0 {
+            self.shared.telemetry.emit(EntriesReclaimed { count });
+        }
+        self.shared.unanswered.send_replace(None);
         Ok(Ok(()))
     }
 
@@ -269,116 +240,6 @@ impl Consumer {
         tokio::select! {
             () = shutdown.stopping().cancelled() => false,
             () = tokio::time::sleep(pause) => true,
-        }
-    }
-}
-
-impl Shared {
-    /// The most entries that are asked for at once.
-    pub fn batch(&self) -> usize {
-        self.tuning.borrow().batch
-    }
-
-    /// Brings what was received to the lanes.
-    pub async fn admit(&self, received: Vec<Received>, source: Source) -> Result<(), LanesGone> {
-        if received.is_empty() {
-            return Ok(());
-        }
-        self.telemetry.emit(EntriesRead { source, count: received.len() });
-        let retry = self.tuning.borrow().retry;
-        let admission = Admission::of(received, &self.names, &retry);
-        self.inbox.send(Arrival::Admission(admission)).await.map_err(|_| LanesGone)
-    }
-
-    /// Takes up what is pending under the name of `consumer` and not in hand. Whoever calls this holds `taking_up`. How many entries
-    /// were taken up.
-    pub async fn audit(
-        &self,
-        consumer: &ConsumerName,
-        how: (Origin, Source),
-    ) -> Result<Result<usize, BrokerError>, LanesGone> {
-        let mut count = 0;
-        let mut lowest = EntryId::MIN;
-        loop {
-            let most = self.batch().min(MOST_IN_A_CALL);
-            let found = match self.broker.own_pending(consumer, lowest, most).await {
-                Ok(found) => found,
-                Err(error) => return Ok(Err(error)),
-            };
-            self.tell_lost(&found.gone, "while it was pending here");
-            let last = found.last();
-            let pending = self.unknown(found.pending).await?;
-            let mut pending = match self.still_pending(consumer, pending).await {
-                Ok(pending) => pending,
-                Err(error) => return Ok(Err(error)),
-            };
-            count += pending.len();
-            while !pending.is_empty() {
-                let places = self.places_for_old(pending.len()).await?;
-                pending = self.take_up(pending, places, consumer, how).await?;
-            }
-            match last.and_then(EntryId::next) {
-                Some(next) if found.more => lowest = next,
-                _ => return Ok(Ok(count)),
-            }
-        }
-    }
-
-    /// Those of `pending` that are so even now that they are known not to be in hand: what was settled since the list was made must not
-    /// run again.
-    async fn still_pending(&self, consumer: &ConsumerName, pending: Vec<Pending>) -> Result<Vec<Pending>, BrokerError> {
-        let held: Vec<Held> = pending.iter().map(Held::from).collect();
-        let settled = self.broker.renew(consumer, &held).await?;
-        Ok(pending.into_iter().filter(|pending| !settled.contains(&pending.entry.id)).collect())
-    }
-
-    /// Those of `pending` that are not in hand.
-    pub async fn unknown(&self, pending: Vec<Pending>) -> Result<Vec<Pending>, LanesGone> {
-        if pending.is_empty() {
-            return Ok(pending);
-        }
-        let (answer, answered) = oneshot::channel();
-        let ids = pending.iter().map(|pending| pending.entry.id).collect();
-        self.inbox.send(Arrival::Unknown { ids, answer }).await.map_err(|_| LanesGone)?;
-        let unknown = answered.await.map_err(|_| LanesGone)?;
-        Ok(pending.into_iter().filter(|pending| unknown.binary_search(&pending.entry.id).is_ok()).collect())
-    }
-
-    /// Places for what is to be taken up, at most `most`. Where the window is full of what waits for just that, it is exceeded.
-    pub async fn places_for_old(&self, most: usize) -> Result<Places, LanesGone> {
-        loop {
-            if let Ok(places) = tokio::time::timeout(ASK_EVERY, self.window.take(most)).await {
-                return Ok(places);
-            }
-            let (answer, answered) = oneshot::channel();
-            self.inbox.send(Arrival::IsStuck(answer)).await.map_err(|_| LanesGone)?;
-            if answered.await.map_err(|_| LanesGone)? {
-                return Ok(self.window.exceed(most));
-            }
-        }
-    }
-
-    /// Makes deliveries of `pending`, as many as there are `places`, and brings them to the lanes. Returns the rest.
-    pub async fn take_up(
-        &self,
-        pending: Vec<Pending>,
-        mut places: Places,
-        consumer: &ConsumerName,
-        (origin, source): (Origin, Source),
-    ) -> Result<Vec<Pending>, LanesGone> {
-        let mut pending = pending.into_iter();
-        let count = places.count();
-        let received = pending.by_ref().take(count).filter_map(|one| one.accept(consumer, origin, &mut places));
-        let received: Vec<Received> = received.collect();
-        drop(places);
-        self.admit(received, source).await?;
-        Ok(pending.collect())
-    }
-
-    /// Names entries that were deleted before they were handled.
-    pub fn tell_lost(&self, ids: &[EntryId], how: &'static str) {
-        if !ids.is_empty() {
-            self.telemetry.emit(EntriesLost { ids, how });
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod bookkeeper;
 pub mod consumer;
 pub mod feeder;
 pub mod gap;
+pub mod intake;
 pub mod lane;
 pub mod listener;
 pub mod name;

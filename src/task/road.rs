@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 
-use super::consumer::{self, Consumer, Shared};
+use super::consumer::{self, Consumer};
+use super::intake::Shared;
 use super::lane::{self, LaneTask};
 use super::name::{Name, NameError};
 use super::reaper::{self, Reaper};
@@ -68,7 +69,7 @@ pub async fn run(parts: Parts) -> Result<(), TaskError> {
     let (inbox, arrivals) = mpsc::channel(INBOX);
     let taking_up = Arc::new(Mutex::default());
     let shared = Shared {
-        options: parts.consumers,
+        block: parts.consumers.block,
         names: parts.names.clone(),
         tuning: parts.lanes.tuning.clone(),
         broker: Arc::clone(&parts.lanes.broker),
@@ -77,6 +78,7 @@ pub async fn run(parts: Parts) -> Result<(), TaskError> {
         gate: parts.lanes.gate.subscribe(),
         turn: Arc::default(),
         taking_up: Arc::clone(&taking_up),
+        unanswered: watch::Sender::default(),
         trouble: Arc::clone(&parts.trouble),
         telemetry: telemetry.clone(),
     };

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use self::clock::{OwnView, ServerClock};
 use self::outage::Outages;
-use super::consumer::{LanesGone, Shared};
+use super::intake::{LanesGone, Shared};
 use super::lane::Gate;
 use crate::broker::claim::{Claimed, Found, MOST_IN_A_CALL, Owned};
 use crate::broker::delivery::{Origin, Places};
@@ -49,8 +49,6 @@ impl Options {
 /// While the server's clock cannot be believed, so many pending entries are watched at the most, in pages of so many.
 const OWN_VIEW: usize = 20_000;
 const PAGE: usize = 500;
-/// How long it takes, beyond the wait of a read for entries, until it is another one's turn to read.
-const TURN_CHANGES: Duration = Duration::from_secs(1);
 
 /// The reaper.
 pub struct Reaper {
@@ -129,14 +127,7 @@ impl Reaper {
             let claimed = self.shared.broker.claim(&self.consumer, self.options.claim_after, cursor, most).await;
             let Claimed { found, cursor: next } = match claimed {
                 Ok(claimed) => claimed,
-                Err(error) => {
-                    drop(places);
-                    if let Err(error) = self.after(error).await? {
-                        return Ok(Err(error));
-                    }
-                    // From where it was: what it took over is not idle any more.
-                    continue;
-                }
+                Err(error) => return Ok(Err(self.after(error))),
             };
             crash::point("after-claim");
             self.take_up(found, places).await?;
@@ -160,36 +151,20 @@ impl Reaper {
             let Some(places) = self.room(shutdown, 1).await? else { return Ok(Ok(())) };
             match self.shared.broker.seize(&self.consumer, &held).await {
                 Ok(found) => self.take_up(found, places).await?,
-                Err(error) => {
-                    drop(places);
-                    if let Err(error) = self.after(error).await? {
-                        return Ok(Err(error));
-                    }
-                }
+                Err(error) => return Ok(Err(self.after(error))),
             }
         }
         Ok(Ok(()))
     }
 
-    /// After a call that was not answered: what it took over is ours, and not here. It is looked for in the own pending list, which copes
-    /// with an entry that is more than the server holds for a client. An error when there is nothing: then that was not the matter.
-    async fn after(&self, error: BrokerError) -> Result<Result<(), BrokerError>, LanesGone> {
-        if !error.breaks_connection() {
-            return Ok(Err(error));
+    /// After a call that was not answered: what it took over is ours, and not here. Whoever reads next looks for it in the own pending list,
+    /// which copes with an entry that is more than the server holds for a client. Not the reaper: what a read under way brings is pending
+    /// here and not in hand yet, too.
+    fn after(&self, error: BrokerError) -> BrokerError {
+        if error.breaks_connection() {
+            self.shared.unanswered.send_replace(Some(self.consumer.clone()));
         }
-        // What a read under way brings is pending here and not in hand yet: in a turn of ours there is none. A consumer that holds its turn
-        // for longer may wait for the very entries that are looked for; then the next sweep finds them.
-        let Ok(_turn) = tokio::time::timeout(self.shared.options.block + TURN_CHANGES, self.shared.turn.lock()).await
-        else {
-            return Ok(Err(error));
-        };
-        let taken = match self.shared.audit(&self.consumer, (Origin::TakenUp, Source::Claimed)).await? {
-            Ok(0) => return Ok(Err(error)),
-            Ok(taken) => taken,
-            Err(error) => return Ok(Err(error)),
-        };
-        self.shared.telemetry.emit(EntriesReclaimed { count: taken });
-        Ok(Ok(()))
+        error
     }
 
     async fn left_by_own_view(&mut self) -> Result<Vec<Owned>, BrokerError> {
