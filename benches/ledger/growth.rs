@@ -27,14 +27,14 @@ pub(crate) fn show(stores: &[Box<dyn Store>], many: u64, events: u64, rising: bo
         let (mut fill, mut lives) = (Lives::new(rising), Lives::new(rising).after(u64::from(u32::MAX)));
         let rate = |lives: &mut Lives| {
             let stretches = (0..STRETCHES).map(|_| measure::batches(&*ledger, lives.batches(events / 5)));
-            measure::median(stretches.collect())
+            stretches.collect::<anyhow::Result<_>>().map(measure::median)
         };
-        measure::batches(&*ledger, fill.beginnings(FEW));
-        let few = rate(&mut lives);
+        measure::batches(&*ledger, fill.beginnings(FEW))?;
+        let few = rate(&mut lives)?;
         for _ in 0..many.div_ceil(100_000) {
-            measure::batches(&*ledger, fill.beginnings(100_000));
+            measure::batches(&*ledger, fill.beginnings(100_000))?;
         }
-        let then = rate(&mut lives);
+        let then = rate(&mut lives)?;
         let change = format!("{:+.0} %", 100.0 * (then / few - 1.0));
         table.add_row([store.name().to_owned(), grouped(few), grouped(then), change]);
     }

@@ -87,7 +87,7 @@ impl Lives {
     }
 }
 
-/// Lies anywhere, and is another for each number (the finalizer of SplitMix64).
+/// Lies anywhere, and is another for each number (the finalizer of `SplitMix64`).
 fn scattered(number: u64) -> u64 {
     let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -90,10 +90,10 @@ fn speed(store: &dyn Store, options: &Options) -> anyhow::Result<()> {
     for _ in 0..options.rounds {
         let mut lives = Lives::new(options.rising);
         let place = store.place()?;
-        singly.push(measure::singly(&*place.open()?, &mut lives, Duration::from_secs(options.seconds)));
+        singly.push(measure::singly(&*place.open()?, &mut lives, Duration::from_secs(options.seconds))?);
         let place = store.place()?;
         let mut lives = Lives::new(options.rising);
-        batches.push(measure::batches(&*place.open()?, lives.batches(options.events)));
+        batches.push(measure::batches(&*place.open()?, lives.batches(options.events))?);
         size = place.bytes()? / count(options.events) * 1e6;
         let place = store.place()?;
         by_hand.push(place.by_hand(&lives.batches(options.events))?);

@@ -13,20 +13,20 @@ use crate::lives::Lives;
 use crate::table::count;
 
 /// Events a second, each in a transaction of its own.
-pub(crate) fn singly(ledger: &dyn Ledger, lives: &mut Lives, span: Duration) -> f64 {
+pub(crate) fn singly(ledger: &dyn Ledger, lives: &mut Lives, span: Duration) -> anyhow::Result<f64> {
     let began = Instant::now();
     let mut events = 0;
-    runtime().block_on(async {
+    runtime()?.block_on(async {
         while began.elapsed() < span {
             assert_applied(&ledger.apply(Arc::new(vec![lives.event()])).await);
             events += 1;
         }
     });
-    count(events) / began.elapsed().as_secs_f64()
+    Ok(count(events) / began.elapsed().as_secs_f64())
 }
 
 /// Events a second, brought as the daemon does it: two calls are under way, and what waits shares a transaction.
-pub(crate) fn batches(ledger: &dyn Ledger, batches: Vec<Batch>) -> f64 {
+pub(crate) fn batches(ledger: &dyn Ledger, batches: Vec<Batch>) -> anyhow::Result<f64> {
     let events: usize = batches.iter().map(|batch| batch.len()).sum();
     let waiting = RefCell::new(batches.into_iter());
     let bring = || async {
@@ -36,8 +36,8 @@ pub(crate) fn batches(ledger: &dyn Ledger, batches: Vec<Batch>) -> f64 {
         }
     };
     let began = Instant::now();
-    runtime().block_on(async { tokio::join!(bring(), bring()) });
-    count(events as u64) / began.elapsed().as_secs_f64()
+    runtime()?.block_on(async { tokio::join!(bring(), bring()) });
+    Ok(count(events as u64) / began.elapsed().as_secs_f64())
 }
 
 pub(crate) fn median(mut rates: Vec<f64>) -> f64 {
@@ -45,8 +45,8 @@ pub(crate) fn median(mut rates: Vec<f64>) -> f64 {
     rates.get(rates.len() / 2).copied().unwrap_or_default()
 }
 
-pub(crate) fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().build().expect("a runtime")
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
 fn assert_applied(outcomes: &[Outcome]) {

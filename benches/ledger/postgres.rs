@@ -174,7 +174,7 @@ fn version(action: &Action) -> i64 {
 
 /// Does something on a connection of its own.
 fn with<T>(url: &str, work: impl AsyncFnOnce(&Client) -> Result<T, Error>) -> anyhow::Result<T> {
-    runtime().block_on(async {
+    runtime()?.block_on(async {
         let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
         let mut driver = std::pin::pin!(connection);
         tokio::select! {

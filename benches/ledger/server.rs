@@ -59,7 +59,7 @@ impl Server {
     fn wait(&self) -> anyhow::Result<()> {
         let began = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            ensure!(began.elapsed() < Duration::from_secs(60), "Postgres does not answer");
+            ensure!(began.elapsed() < Duration::from_mins(1), "Postgres does not answer");
             std::thread::park_timeout(Duration::from_millis(50));
         }
         // It takes connections a moment before it takes sessions.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use orderd::domain::batch::Batch;
 use orderd::domain::event::Action;
+use orderd::domain::id::UserId;
 use orderd::domain::order::Rules;
 use orderd::ledger::sqlite::SqliteLedger;
 use orderd::ledger::{Ledger, Parts};
@@ -86,7 +87,7 @@ fn enter(conn: &Connection, batches: &[Batch]) -> rusqlite::Result<()> {
         note.execute((ms, sub, ms ^ sub))?;
         let (order, action) = (event.order.as_str(), event.action.as_str());
         let (number, version) = if event.action == Action::Created {
-            begin.execute((order, event.user.as_ref().map(|user| user.as_str()), "49.90", now))?;
+            begin.execute((order, event.user.as_ref().map(UserId::as_str), "49.90", now))?;
             (conn.last_insert_rowid(), 1)
         } else {
             change.query_row((order, action, "49.90", now), |row| Ok((row.get(0)?, row.get(1)?)))?
