@@ -200,10 +200,11 @@ fn an_fsync_that_fails_ends_the_process_and_nothing_is_lost_or_applied_twice() {
 fn an_fsync_that_fails_while_the_log_is_copied_back_ends_the_process_too() {
     let world = World::new();
     let faults = Faults::new(&world);
-    let settings = [("consumers.batch", "32"), ("consumers.in_flight", "64"), ("consumers.count", "1")];
+    let settings = [("consumers.batch", "8"), ("consumers.in_flight", "16"), ("consumers.count", "1")];
     let mut daemon = faults.daemon(&world, &settings);
     daemon.wait_until_ready();
-    // The database is synced only when the log is copied back, and that is when it has 16 MiB.
+    // The database is synced only when the log is copied back, and that is when it has 64 MiB: each
+    // of these small transactions writes whole pages.
     faults.begin("fsync-db");
     world.add_many(20_000, 5_000);
     assert_eq!(exit_code(&mut daemon), Some(74), "{}", daemon.log());
