@@ -126,7 +126,6 @@ fn run(
     deadline: &Deadline,
 ) -> anyhow::Result<Run> {
     desk.clear()?;
-    forget(desk)?;
     desk.make_group()?;
     let database = postgres.database()?;
     let workers: Vec<Worker> =
@@ -149,16 +148,6 @@ fn run(
         ensure!(applied == events, "the ledger holds {applied} of {events} events");
     }
     Ok(run)
-}
-
-/// Takes away what workers keep beside the stream: with a new ledger they would take it for one that was put back.
-fn forget(desk: &Desk<'_>) -> anyhow::Result<()> {
-    let mut connection = redis::Client::open(desk.server.url())?.get_connection()?;
-    let keys: Vec<String> = redis::cmd("KEYS").arg("{orders:events}:*").query(&mut connection)?;
-    if !keys.is_empty() {
-        redis::cmd("DEL").arg(keys).exec(&mut connection)?;
-    }
-    Ok(())
 }
 
 fn print(rows: &[(Work, usize)], runs: &[Vec<Run>]) {
