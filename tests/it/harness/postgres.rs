@@ -134,7 +134,17 @@ impl Postgres {
 
     /// Starts it again at the same place.
     pub(crate) fn start_again(&self) {
-        *self.child.lock().unwrap() = run(&self.programs, self.user, self.folder.path(), self.port, &self.environment);
+        let run = || run(&self.programs, self.user, self.folder.path(), self.port, &self.environment);
+        *self.child.lock().unwrap() = run();
+        wait_for("Postgres to start", || {
+            let mut child = self.child.lock().unwrap();
+            // What a killed server has left of itself holds its memory for a moment, and then a new one gives up.
+            if child.try_wait().expect("wait").is_some() && self.log().trim_end().lines().rev().take(2).any(is_held) {
+                *child = run();
+            }
+            drop(child);
+            block_on(async { connect(&self.url("postgres")).await.ok() })
+        });
         self.wait_until_it_answers();
     }
 
@@ -270,6 +280,11 @@ fn run(programs: &Path, user: Option<(u32, u32)>, folder: &Path, port: u16, envi
     server.envs(environment.iter().cloned());
     server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     server.spawn().expect("postgres runs")
+}
+
+/// Whether a line of its log says that an earlier server holds the memory.
+fn is_held(line: &str) -> bool {
+    line.contains("pre-existing shared memory block")
 }
 
 /// A program, as a user that Postgres accepts: it refuses to run as root.
