@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use clap::Parser;
 
+#[path = "../road/frame.rs"]
+#[expect(dead_code, reason = "there is no JSON of this one")]
+mod frame;
 #[path = "../road/machine.rs"]
 mod machine;
 #[path = "../road/table.rs"]
@@ -59,6 +62,9 @@ struct Options {
 }
 
 fn main() -> anyhow::Result<()> {
+    if !frame::is_asked_for() {
+        return Ok(());
+    }
     let mut options = Options::parse();
     if options.quick {
         (options.rounds, options.events, options.orders) = (1, options.events / 5, 0);

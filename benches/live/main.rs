@@ -5,7 +5,6 @@
 //!
 //! `make bench-live` runs it. `docs/live.md` says what the rows mean.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,6 +12,8 @@ use clap::Parser;
 
 mod browsers;
 mod drain;
+#[path = "../road/frame.rs"]
+mod frame;
 #[path = "../road/machine.rs"]
 mod machine;
 mod notices;
@@ -75,18 +76,12 @@ struct Options {
 }
 
 fn main() -> anyhow::Result<()> {
-    // `cargo test --all-targets` starts benches too, and without this word; what it passes on instead is not meant for us.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        eprintln!("nothing is measured: this runs by `cargo bench`");
+    if !frame::is_asked_for() {
         return Ok(());
     }
     let options = Options::parse();
     let report = measure(&options, &Deadline::new("the whole measurement", PATIENCE))?;
-    print!("{report}");
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join("live.json");
-    report.write(&file)?;
-    println!("\nas JSON: {}", file.display());
-    Ok(())
+    frame::hand_out(&report, "live")
 }
 
 fn measure(options: &Options, deadline: &Deadline) -> anyhow::Result<Report> {

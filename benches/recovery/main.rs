@@ -5,7 +5,6 @@
 //!
 //! `make recovery` runs it. `docs/performance.md` says what the rows mean.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,6 +12,8 @@ use clap::Parser;
 
 mod dead_names;
 mod death;
+#[path = "../road/frame.rs"]
+mod frame;
 #[path = "../road/machine.rs"]
 mod machine;
 mod outage;
@@ -62,19 +63,13 @@ struct Options {
 }
 
 fn main() -> anyhow::Result<()> {
-    // `cargo test --all-targets` starts benches too, and without this word; what it passes on instead is not meant for us.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        eprintln!("nothing is measured: this runs by `cargo bench`");
+    if !frame::is_asked_for() {
         return Ok(());
     }
     let options = Options::parse();
     let rounds = if options.quick { 1 } else { options.rounds };
     let report = measure(rounds, &Deadline::new("the whole measurement", PATIENCE))?;
-    print!("{report}");
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join("recovery.json");
-    report.write(&file)?;
-    println!("\nas JSON: {}", file.display());
-    Ok(())
+    frame::hand_out(&report, "recovery")
 }
 
 fn measure(rounds: u32, deadline: &Deadline) -> anyhow::Result<Report> {

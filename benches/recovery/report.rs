@@ -4,11 +4,8 @@
 //! Never: measuring.
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use super::machine;
@@ -118,17 +115,6 @@ impl Unit {
             Self::Percent => format!("{value:.2} %"),
             Self::Count => grouped(value),
         }
-    }
-}
-
-impl Report {
-    /// Writes it as JSON.
-    pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let text = serde_json::to_string_pretty(self)?;
-        fs::write(file, text + "\n").with_context(|| file.display().to_string())
     }
 }
 

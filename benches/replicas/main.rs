@@ -13,6 +13,9 @@ use orderd::cli::sandbox::{Options as ServerOptions, PrivateServer};
 
 #[path = "../road/backlog.rs"]
 mod backlog;
+#[path = "../road/frame.rs"]
+#[expect(dead_code, reason = "there is no JSON of this one")]
+mod frame;
 #[path = "../road/machine.rs"]
 mod machine;
 mod postgres;
@@ -80,9 +83,7 @@ fn main() -> anyhow::Result<()> {
     {
         return slow::run(redis, instance);
     }
-    // `cargo test --all-targets` starts benches too, and without this word; what it passes on instead is not meant for us.
-    if !arguments.iter().any(|argument| argument == "--bench") {
-        eprintln!("nothing is measured: this runs by `cargo bench`");
+    if !frame::is_asked_for() {
         return Ok(());
     }
     let options = Options::parse();

@@ -15,6 +15,7 @@ use orderd::cli::sandbox::{self, PrivateServer};
 mod backlog;
 mod client;
 mod daemon;
+mod frame;
 mod latency;
 mod limit;
 mod machine;
@@ -122,9 +123,7 @@ impl Contender {
 }
 
 fn main() -> anyhow::Result<()> {
-    // `cargo test --all-targets` starts benches too, and without this word; what it passes on instead is not meant for us.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        eprintln!("nothing is measured: this runs by `cargo bench`");
+    if !frame::is_asked_for() {
         return Ok(());
     }
     let options = Options::parse().meant();
@@ -132,11 +131,7 @@ fn main() -> anyhow::Result<()> {
     let server = PrivateServer::start(sandbox::Options { tcp: true, ..sandbox::Options::default() })?;
     let desk = Desk::new(&server)?;
     let report = measure(&options, &desk, &deadline)?;
-    print!("{report}");
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join("road.json");
-    report.write(&file)?;
-    println!("\nas JSON: {}", file.display());
-    Ok(())
+    frame::hand_out(&report, "road")
 }
 
 fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::Result<Report> {

@@ -4,10 +4,7 @@
 //! Never: measuring.
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use super::latency::Spread;
@@ -67,17 +64,6 @@ impl Row {
             idle_mib: runs.first()?.idle_kib.and_then(|_| median(&|run| run.idle_kib.map_or(0.0, mib))),
             peak_mib: runs.first()?.peak_kib.and_then(|_| median(&|run| run.peak_kib.map_or(0.0, mib))),
         })
-    }
-}
-
-impl Report {
-    /// Writes it as JSON.
-    pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let text = serde_json::to_string_pretty(self)?;
-        fs::write(file, text + "\n").with_context(|| file.display().to_string())
     }
 }
 
