@@ -38,7 +38,8 @@ main() {
         has podman && has runc || { missing+=("podman"); packages+=(podman runc catatonit); }
         has node && has npm || { missing+=("Node.js with npm"); packages+=(nodejs npm); }
         has_pip || { missing+=("pip"); packages+=(python3 python3-pip); }
-        has kubectl || missing+=("kubectl (1.27 or newer)")
+        # Debian's own is too old for the manifests.
+        has kubectl || give_up "kubectl (1.27 or newer) is needed, and no package of Debian has one: https://kubernetes.io/docs/tasks/tools/"
     fi
 
     if [ $((${#packages[@]} + ${#wanted[@]})) -gt 0 ]; then
