@@ -15,8 +15,10 @@ use crate::broker::error::BrokerError;
 use crate::domain::id::EntryId;
 use crate::domain::lanes::Item as _;
 
-/// How often it is looked.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The shortest pause between two looks: a worker that lives settles what it has in hand within some of these.
+const LOOK_MIN: Duration = Duration::from_millis(10);
+/// The longest one. The pause doubles while the others do not get on.
+const LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// What is known of events that come too early.
 pub(super) struct Watch {
@@ -27,6 +29,9 @@ pub(super) struct Watch {
     looking: bool,
     /// When it may be looked again.
     not_before: Instant,
+    pause: Duration,
+    /// The oldest entry in other hands, as the last look found it.
+    oldest: Option<EntryId>,
 }
 
 /// What a look found.
@@ -39,7 +44,14 @@ pub(super) struct Looked {
 
 impl Watch {
     pub(super) fn new(taking_up: Arc<Mutex<()>>, now: Instant) -> Self {
-        Self { taking_up, any_early: false, looking: false, not_before: now }
+        Self { taking_up, any_early: false, looking: false, not_before: now, pause: LOOK_MIN, oldest: None }
+    }
+
+    /// Has it looked again soon while the others get on with what they have in hand, and less and less often while they do not.
+    fn found(&mut self, oldest: Option<EntryId>, now: Instant) {
+        let is_stuck = oldest.is_some() && oldest == self.oldest;
+        self.pause = if is_stuck { (self.pause * 2).min(LOOK_MAX) } else { LOOK_MIN };
+        (self.oldest, self.not_before) = (oldest, now + self.pause);
     }
 }
 
@@ -61,7 +73,7 @@ impl LaneTask {
             return;
         };
         let waiting = early.into_iter().map(Job::id).collect();
-        (self.watch.looking, self.watch.not_before) = (true, now + LOOK_EVERY);
+        (self.watch.looking, self.watch.not_before) = (true, now + LOOK_MAX);
         let broker = Arc::clone(&self.parts.broker);
         self.steps.push(Box::pin(async move {
             let elsewhere = broker.oldest_elsewhere(&consumer).await;
@@ -77,6 +89,7 @@ impl LaneTask {
             Ok(elsewhere) => elsewhere,
             Err(error) => return tracing::debug!(%error, "nobody knows what is in other hands"),
         };
+        self.watch.found(elsewhere, Instant::now());
         if self.watch.taking_up.try_lock().is_err() {
             return;
         }
@@ -98,5 +111,26 @@ impl LaneTask {
     pub(super) fn is_stuck(&self) -> bool {
         let early = self.lanes.waiting().filter(|(job, _)| job.life.turn != Turn::Own);
         early.map(|(_, count)| count).sum::<usize>() > self.parts.tuning.borrow().in_flight / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_looked_often_while_the_others_get_on_and_less_and_less_often_while_they_do_not() {
+        let now = Instant::now();
+        let mut watch = Watch::new(Arc::default(), now);
+        let mut pauses = |ids: &[u64]| -> Vec<u64> {
+            let pause = |ms: &u64| {
+                watch.found((*ms > 0).then(|| EntryId::new(*ms, 0)), now);
+                u64::try_from(watch.not_before.duration_since(now).as_millis()).unwrap()
+            };
+            ids.iter().map(pause).collect()
+        };
+        assert_eq!(pauses(&[1, 2, 2, 2, 2]), [10, 10, 20, 40, 80]);
+        assert_eq!(pauses(&[2, 2, 2, 2]), [160, 320, 500, 500]);
+        assert_eq!(pauses(&[3, 3, 0, 0]), [10, 20, 10, 10], "they have got on; then they have nothing in hand");
     }
 }
