@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use orderd::cli::sandbox::{Options as ServerOptions, PrivateServer};
 
 #[path = "../road/backlog.rs"]
@@ -49,6 +49,9 @@ struct Options {
     /// Events in the backlog of a run
     #[arg(long, default_value_t = 20_000)]
     events: u64,
+    /// Only this work
+    #[arg(long, value_enum)]
+    work: Option<Work>,
     /// A first look: one round
     #[arg(long)]
     quick: bool,
@@ -58,12 +61,22 @@ struct Options {
 }
 
 /// What an event does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Work {
     /// It takes 5 ms, in a call of its own.
     Slow,
-    /// It is applied to its order in the ledger on Postgres.
-    Ledger,
+    /// It is applied to its order in the ledger on Postgres; the next event of that order comes so soon that another worker reads it
+    /// meanwhile.
+    Near,
+    /// The same, with five times as many orders: the next event of an order is further away than the workers have in hand.
+    Far,
+}
+
+impl Work {
+    /// How many events the backlog has, for each that was asked for.
+    fn scale(self) -> u64 {
+        if self == Self::Far { 5 } else { 1 }
+    }
 }
 
 /// What one run came to.
@@ -88,22 +101,24 @@ fn main() -> anyhow::Result<()> {
     }
     let options = Options::parse();
     let rounds = if options.quick { 1 } else { options.rounds };
-    measure(rounds, options.events, &Deadline::new("the whole measurement", PATIENCE))
+    let works = options.work.map_or_else(|| Work::value_variants().to_vec(), |work| vec![work]);
+    measure(rounds, options.events, &works, &Deadline::new("the whole measurement", PATIENCE))
 }
 
-fn measure(rounds: u32, events: u64, deadline: &Deadline) -> anyhow::Result<()> {
+fn measure(rounds: u32, events: u64, works: &[Work], deadline: &Deadline) -> anyhow::Result<()> {
     let load = machine::load()?;
     let server = PrivateServer::start(ServerOptions { tcp: true, ..ServerOptions::default() })?;
     let desk = Desk::new(&server)?;
-    Backlog::fill(&desk, events, events / 4, deadline)?;
+    for work in works {
+        Backlog::fill(&desk, events * work.scale(), events * work.scale() / 4, deadline)?;
+    }
     let postgres = Postgres::start(deadline)?;
-    let rows: Vec<(Work, usize)> =
-        [Work::Slow, Work::Ledger].into_iter().flat_map(|work| WORKERS.map(|count| (work, count))).collect();
+    let rows: Vec<(Work, usize)> = works.iter().flat_map(|work| WORKERS.map(|count| (*work, count))).collect();
     let mut runs = vec![Vec::new(); rows.len()];
     for round in 1..=rounds {
         for ((work, count), runs) in rows.iter().zip(&mut runs) {
             eprintln!("round {round} of {rounds}: {work:?}, {count} workers");
-            let run = run(&desk, &postgres, *work, *count, events, deadline);
+            let run = run(&desk, &postgres, *work, *count, events * work.scale(), deadline);
             runs.push(run.with_context(|| format!("{work:?}, {count} workers"))?);
         }
     }
@@ -144,7 +159,7 @@ fn run(
     workers.into_iter().try_for_each(|worker| worker.stop(deadline))?;
     let dead = desk.dead_letters()?;
     ensure!(dead == 0, "{dead} dead letters");
-    if work == Work::Ledger {
+    if work != Work::Slow {
         let applied = postgres.count(&database)?;
         ensure!(applied == events, "the ledger holds {applied} of {events} events");
     }
@@ -165,7 +180,8 @@ fn print(rows: &[(Work, usize)], runs: &[Vec<Run>]) {
         }
         let name = match work {
             Work::Slow => "a handler of 5 ms, 16 calls at once",
-            Work::Ledger => "the ledger on Postgres",
+            Work::Near => "the ledger on Postgres, orders near",
+            Work::Far => "the ledger on Postgres, orders far",
         };
         let range = format!("{} to {}", table::grouped(*slowest), table::grouped(*fastest));
         let cpu = format!("{:.2}", median(runs.iter().map(|run| run.server_cpu).collect()));

@@ -36,7 +36,7 @@ impl Worker {
                 command.args([slow::WORD, redis, &instance]);
                 command
             }
-            Work::Ledger => {
+            Work::Near | Work::Far => {
                 let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_orderd")));
                 command.args(["run", "--redis", redis, "--instance", &instance]);
                 command.args(["--set", "admin.listen=127.0.0.1:0", "--set", "log.format=json"]);
@@ -54,7 +54,7 @@ impl Worker {
     pub(crate) fn wait_until_ready(&self, deadline: &Deadline) -> anyhow::Result<()> {
         let sign = match self.work {
             Work::Slow => READY,
-            Work::Ledger => "\"phase\":\"running\"",
+            Work::Near | Work::Far => "\"phase\":\"running\"",
         };
         deadline.wait_for("a worker is ready", || {
             if let Some(status) = self.child.borrow_mut().try_wait()? {
@@ -68,7 +68,7 @@ impl Worker {
     pub(crate) fn stop(self, deadline: &Deadline) -> anyhow::Result<()> {
         // The slow one stops when its input ends; the real one when it is told to.
         drop(self.child.borrow_mut().stdin.take());
-        if self.work == Work::Ledger {
+        if self.work != Work::Slow {
             kill_process(Pid::from_child(&self.child.borrow()), Signal::TERM)?;
         }
         let status = deadline.wait_for("a worker ends", || Ok(self.child.borrow_mut().try_wait()?))?;
