@@ -5,16 +5,21 @@ use std::sync::Arc;
 
 use orderd::daemon::Daemon;
 use orderd::ledger::Parts;
+use orderd::ledger::postgres::PostgresLedger;
 use orderd::ledger::sqlite::SqliteLedger;
 use orderd::settings::{self, Settings, Sources};
 use orderd::supervisor::shutdown::Shutdown;
 use orderd::telemetry::Telemetry;
 
+use super::harness::postgres::Database;
 use super::harness::{World, column, number, wait_until};
 
 #[expect(dead_code, reason = "its `main` is for those who run it by hand")]
 #[path = "../../examples/ledger_hook.rs"]
 mod ledger_hook;
+#[expect(dead_code, reason = "its `main` is for those who run it by hand")]
+#[path = "../../examples/ledger_hook_postgres.rs"]
+mod ledger_hook_postgres;
 #[expect(dead_code, reason = "its `main` is for those who run it by hand")]
 #[path = "../../examples/own_handler.rs"]
 mod own_handler;
@@ -31,8 +36,10 @@ fn run(daemon: Daemon, until: impl FnOnce()) {
     let shutdown = Shutdown::new();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| runtime.block_on(daemon.run(shutdown.clone())));
-        until();
+        let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(until));
+        // In any case: the scope waits for the daemon.
         shutdown.stop();
+        seen.unwrap_or_else(|failed| std::panic::resume_unwind(failed));
         running.join().expect("no panic").expect("it stops in good order");
     });
 }
@@ -59,11 +66,7 @@ fn the_example_of_a_handler_is_shorter_than_forty_lines() {
 #[test]
 fn a_hook_writes_in_the_transaction_of_the_ledger_and_what_it_refuses_leaves_nothing() {
     let world = World::new();
-    for order in ["a", "nowhere", "b"] {
-        for action in ["created", "paid", "shipped"] {
-            world.add(&[("action", action), ("orderId", order), ("amount", "1"), ("userId", "u")]);
-        }
-    }
+    add_parcels(&world);
     let telemetry = Telemetry::new().expect("telemetry");
     let settings = settings(&world);
     let parts = Parts { rules: settings.rules.clone(), telemetry: telemetry.clone() };
@@ -79,4 +82,37 @@ fn a_hook_writes_in_the_transaction_of_the_ledger_and_what_it_refuses_leaves_not
     assert_eq!(states, ["a shipped", "b shipped", "nowhere paid"]);
     assert_eq!(number(&world.ledger(), "SELECT count(*) FROM inbox"), 8);
     assert_eq!(number(&world.ledger(), "SELECT count(*) FROM history"), 8);
+}
+
+#[test]
+fn a_hook_on_postgres_writes_in_the_transaction_of_the_ledger_and_what_it_refuses_leaves_nothing() {
+    let Some(database) = Database::new() else { return };
+    let world = World::new();
+    add_parcels(&world);
+    let telemetry = Telemetry::new().expect("telemetry");
+    let settings = settings(&world);
+    let parts = Parts { rules: settings.rules.clone(), telemetry: telemetry.clone() };
+    let at = database.url().parse().expect("an address");
+    let hook = Arc::new(ledger_hook_postgres::Parcels);
+    let ledger = PostgresLedger::open_with(&at, parts, settings.lanes.timeout, hook).expect("a ledger");
+    let daemon = Daemon::with_ledger(settings, telemetry, Arc::new(ledger)).expect("a daemon");
+    run(daemon, || {
+        world.wait_until_drained();
+        wait_until("the refused one is a dead letter", || world.dead_letters().len() == 1);
+    });
+    let parcels = "SELECT string_agg(order_id || parcels, ' ' ORDER BY order_id) FROM my_parcels";
+    assert_eq!(database.value::<String>(parcels), "a1 b1");
+    let states = "SELECT string_agg(order_id || ' ' || state, ', ' ORDER BY order_id) FROM orderd.orders";
+    assert_eq!(database.value::<String>(states), "a shipped, b shipped, nowhere paid");
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM orderd.inbox"), 8);
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM orderd.history"), 8);
+}
+
+/// Three orders, one of them to where no parcel can go.
+fn add_parcels(world: &World) {
+    for order in ["a", "nowhere", "b"] {
+        for action in ["created", "paid", "shipped"] {
+            world.add(&[("action", action), ("orderId", order), ("amount", "1"), ("userId", "u")]);
+        }
+    }
 }

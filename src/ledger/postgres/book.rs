@@ -9,15 +9,18 @@
 //! nobody in an earlier one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::fault::Fault;
+use super::hook::Hook;
 use super::inbox::Inbox;
 use super::row::{self, ORDER_COLUMNS, stored};
 use super::sheet::{Begun, Event, Filed, Ground, InboxRow, Leaf, Line, Sheet, Stored};
 use crate::crash;
+use crate::domain::batch::Work;
 use crate::domain::id::{EntryId, EventId, OrderId};
 use crate::domain::inbox::Digest;
 use crate::domain::order::Rules;
@@ -50,6 +53,7 @@ const PUBLISHED: &str = "SELECT event_id FROM orderd.history WHERE event_id = AN
 
 /// The statements of the hot path, prepared once for a connection.
 pub(super) struct Book {
+    hook: Option<Arc<dyn Hook>>,
     inbox: Inbox,
     published: Statement,
     load: Statement,
@@ -82,12 +86,13 @@ pub(super) struct Entered {
 
 impl Book {
     /// Prepares the statements.
-    pub(super) async fn new(client: &Client) -> Result<Self, Error> {
+    pub(super) async fn new(client: &Client, hook: Option<Arc<dyn Hook>>) -> Result<Self, Error> {
         let load = format!(
             "SELECT {}, number, order_id FROM orderd.orders WHERE order_id = ANY ($1::text[]) ORDER BY order_id FOR NO KEY UPDATE",
             ORDER_COLUMNS.join(", ")
         );
         Ok(Self {
+            hook,
             inbox: Inbox::new(client).await?,
             published: client.prepare(PUBLISHED).await?,
             load: client.prepare(&load).await?,
@@ -117,19 +122,37 @@ impl Book {
         let leaves_trace = |filed: &&Filed<'_>| !terms.rules.ignores(&filed.event.work.event.action);
         let wanted: Vec<&Filed<'_>> = filed.iter().filter(leaves_trace).collect();
         self.inbox.note_replays(client, &wanted).await?;
-        let noted = self.inbox.note(client, &wanted, &present).await?;
-        let published = self.published(client, &wanted).await?;
-        let orders = self.load(client, events).await?;
+        // On their way one behind the other: the server goes on while the answer to the first is read.
+        let (noted, published, orders) = tokio::join!(
+            biased;
+            self.inbox.note(client, &wanted, &present),
+            self.published(client, &wanted),
+            self.load(client, events)
+        );
+        let (noted, published, orders) = (noted?, published?, orders?);
         let ground = Ground { orders, known: noted.known, present, published };
         let sheet = Sheet::of(&filed, ground, terms.rules, terms.failed, millis(terms.now));
         if !sheet.begun.is_empty() && !terms.alone {
             return Err(Fault::Alone);
         }
         let begun = self.write(client, &sheet, &noted.ahead, terms.now).await?;
+        self.call_hook(client, events, &sheet.outcomes).await?;
         crash::point("before-commit");
         client.batch_execute("COMMIT").await.map_err(|error| Fault::of_commit(&error))?;
         crash::point("after-commit");
         Ok(Entered { outcomes: sheet.outcomes, begun })
+    }
+
+    /// Lets the hook add what belongs to the events that were applied.
+    async fn call_hook(&self, client: &Client, events: &[Event<'_>], outcomes: &[Outcome]) -> Result<(), Fault> {
+        let Some(hook) = &self.hook else { return Ok(()) };
+        let is_applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied | Outcome::AppliedTo(_));
+        let applied = events.iter().zip(outcomes).filter(|(_, outcome)| is_applied(outcome));
+        let works: Vec<&Work> = applied.map(|(event, _)| event.work).collect();
+        if works.is_empty() {
+            return Ok(());
+        }
+        hook.applied(client, &works).await?.map_err(Fault::Declined)
     }
 
     async fn write(

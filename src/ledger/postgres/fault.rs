@@ -9,6 +9,7 @@ use std::io;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+use crate::domain::outcome::Failure;
 use crate::tls;
 
 /// The index that holds what producers call their events.
@@ -32,6 +33,8 @@ pub(super) enum Fault {
         /// Whether it is a rule that somebody has put on the tables, and may take away again.
         by_rule: bool,
     },
+    /// The hook does not take what an event carries.
+    Declined(Failure),
     /// The database cannot be written to, whatever the events are.
     Away(String),
 }
@@ -41,6 +44,7 @@ impl Fault {
     pub(super) fn sentence(&self) -> String {
         match self {
             Self::Crossed(why) | Self::Lost(why) | Self::InDoubt(why) | Self::Away(why) => why.clone(),
+            Self::Declined(failure) => failure.message().to_owned(),
             Self::Alone => "another generation of the stream begins".to_owned(),
             Self::Refused { code, by_rule: true } => format!("a rule of the database refuses the event ({code})"),
             Self::Refused { code, by_rule: false } => format!("Postgres cannot hold what the event carries ({code})"),

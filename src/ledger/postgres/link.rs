@@ -18,7 +18,7 @@ use super::fault::{self, Connecting};
 const SCHEMA: [&str; 2] = [include_str!("../schema/postgres-1.sql"), include_str!("../schema/postgres-2.sql")];
 
 /// Those who bring the schema up to date take turns by this lock: the letters `ordr`.
-const MIGRATION: i64 = 0x6f72_6472;
+pub(super) const MIGRATION: i64 = 0x6f72_6472;
 
 /// How long opening may take, with everything. A server that has stopped takes connections all the same, and says nothing.
 const OPENING: Duration = Duration::from_secs(8);

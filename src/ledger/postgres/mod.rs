@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use self::address::Address;
 use self::error::PostgresError;
-use self::writer::Writer;
+use self::writer::{Place, Writer};
 use super::chore::{Prune, Pruned};
 use super::error::LedgerError;
 use super::queue::{Answer, Desk, Queue};
@@ -25,12 +25,17 @@ mod book;
 mod chores;
 pub mod error;
 mod fault;
+mod hook;
 mod inbox;
 mod link;
 pub mod reader;
 mod row;
 mod sheet;
 mod writer;
+
+pub use hook::{Hook, Hooked};
+/// What a [`Hook`] speaks to the ledger with.
+pub use tokio_postgres;
 
 /// A ledger in a database. Dropping it ends the writer, and waits for that: what it has in its hands nobody waits for any more, and a
 /// database that does not answer is no reason to hold up the end of a process.
@@ -49,12 +54,17 @@ impl PostgresLedger {
     /// Where the server is away, that is done when it is back, and until then every batch is answered as unavailable. Every batch is
     /// answered within less than `call_timeout`, whatever the server does.
     pub fn open(at: &Address, parts: Parts, call_timeout: Duration) -> Result<Self, LedgerError> {
-        let (open, closed) = oneshot::channel();
-        let at = at.clone();
-        let queue = Queue::start(move |desk| {
-            write(desk, closed, async move || Writer::open(at, parts, call_timeout).await);
-        })?;
-        Ok(Self { open: Some(open), queue })
+        Self::open_maybe_with(Place { at: at.clone(), hook: None }, parts, call_timeout)
+    }
+
+    /// The same, with a `hook` that joins its transactions.
+    pub fn open_with(
+        at: &Address,
+        parts: Parts,
+        call_timeout: Duration,
+        hook: Arc<dyn Hook>,
+    ) -> Result<Self, LedgerError> {
+        Self::open_maybe_with(Place { at: at.clone(), hook: Some(hook) }, parts, call_timeout)
     }
 
     /// The same ledger, which from now on says of each event where its order stands after it: `AppliedTo` in place of `Applied`.
@@ -68,6 +78,14 @@ impl PostgresLedger {
     pub fn close(mut self) -> Result<(), LedgerError> {
         self.open = None;
         self.queue.close()
+    }
+
+    fn open_maybe_with(place: Place, parts: Parts, call_timeout: Duration) -> Result<Self, LedgerError> {
+        let (open, closed) = oneshot::channel();
+        let queue = Queue::start(move |desk| {
+            write(desk, closed, async move || Writer::open(place, parts, call_timeout).await);
+        })?;
+        Ok(Self { open: Some(open), queue })
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
@@ -18,6 +19,7 @@ use super::book::{Book, Entered, Terms};
 use super::chores;
 use super::error::PostgresError;
 use super::fault::Fault;
+use super::hook::{self, Hook};
 use super::link::{self, Link};
 use super::sheet::Event;
 use crate::domain::batch::Work;
@@ -36,9 +38,17 @@ const MOST_ATTEMPTS: u32 = 8;
 /// The longest pause before that. The shortest is none: two who were in each other's way should not meet again.
 const PAUSE: Duration = Duration::from_millis(25);
 
+/// Where the ledger is, and who joins its transactions.
+pub(super) struct Place {
+    /// The database.
+    pub(super) at: Address,
+    /// The hook.
+    pub(super) hook: Option<Arc<dyn Hook>>,
+}
+
 /// Writes to one ledger.
 pub(super) struct Writer {
-    at: Address,
+    place: Place,
     parts: Parts,
     patience: Duration,
     session: Option<Session>,
@@ -55,8 +65,8 @@ impl Writer {
     ///
     /// A batch may wait behind another one, and both have to be answered before a call of the handler is given up, which is after
     /// `call_timeout`: an outage must not look like a failure of the events.
-    pub(super) async fn open(at: Address, parts: Parts, call_timeout: Duration) -> Result<Self, PostgresError> {
-        let session = match Session::open(&at).await {
+    pub(super) async fn open(place: Place, parts: Parts, call_timeout: Duration) -> Result<Self, PostgresError> {
+        let session = match Session::open(&place).await {
             Ok(session) => Some(session),
             Err(away @ PostgresError::Unreachable { .. }) => {
                 tracing::warn!(reason = %away, "the ledger is away; orderd waits for it");
@@ -64,7 +74,7 @@ impl Writer {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { at, parts, patience: PATIENCE.min(call_timeout.mul_f64(0.4)), session })
+        Ok(Self { place, parts, patience: PATIENCE.min(call_timeout.mul_f64(0.4)), session })
     }
 
     /// Writes until `closed`. Then nobody waits for what is in its hands: it is left to come again.
@@ -125,16 +135,16 @@ impl Writer {
     ) -> Result<T, LedgerError> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => Session::open(&self.at).await?,
+            None => Session::open(&self.place).await?,
         };
         // Behind a chore, a batch may wait, which has to be answered in its time.
         let patience = self.patience / 4;
         let silent = || PostgresError::Unreachable {
-            at: Box::new(self.at.clone()),
+            at: Box::new(self.place.at.clone()),
             why: format!("it does not answer (waited {patience:?})"),
         };
         let done = tokio::time::timeout(patience, work(&session.link.client)).await.map_err(|_| silent())?;
-        let done = done.map_err(|error| link::failed(doing, &self.at, &error))?;
+        let done = done.map_err(|error| link::failed(doing, &self.place.at, &error))?;
         self.session = Some(session);
         Ok(done)
     }
@@ -157,13 +167,15 @@ impl Writer {
             };
             match done {
                 Ok(done) => outcomes.extend(done),
-                Err(Fault::Refused { .. }) if here.len() > 1 => {
+                Err(Fault::Refused { .. } | Fault::Declined(_)) if here.len() > 1 => {
                     let middle = part.start + here.len() / 2;
                     parts.push(middle..part.end);
                     parts.push(part.start..middle);
                     continue;
                 }
-                Err(fault @ Fault::Refused { .. }) => outcomes.push(Outcome::Failed(failure(&fault))),
+                Err(fault @ (Fault::Refused { .. } | Fault::Declined(_))) => {
+                    outcomes.push(Outcome::Failed(failure(&fault)))
+                }
                 Err(fault) => {
                     outcomes.extend(here.iter().map(|_| Outcome::Failed(failure(&fault))));
                     away = Some(fault);
@@ -214,7 +226,7 @@ impl Writer {
         alone: bool,
     ) -> Result<Entered, Fault> {
         if self.session.is_none() {
-            let opened = Session::open(&self.at).await;
+            let opened = Session::open(&self.place).await;
             self.session = Some(opened.map_err(|error| Fault::Away(error.to_string()))?);
         }
         let Some(Session { link, book }) = &mut self.session else {
@@ -235,7 +247,7 @@ impl Writer {
     async fn clean_up(&mut self, fault: &Fault) {
         let Some(session) = self.session.take() else { return };
         // With any other fault the connection is gone, or a new one may find another server or other rights.
-        if matches!(fault, Fault::Crossed(_) | Fault::Alone | Fault::Refused { .. }) {
+        if matches!(fault, Fault::Crossed(_) | Fault::Alone | Fault::Refused { .. } | Fault::Declined(_)) {
             let undone =
                 tokio::time::timeout(Duration::from_secs(1), session.link.client.batch_execute("ROLLBACK")).await;
             if matches!(undone, Ok(Ok(()))) {
@@ -246,9 +258,15 @@ impl Writer {
 }
 
 impl Session {
-    async fn open(at: &Address) -> Result<Self, PostgresError> {
+    async fn open(Place { at, hook }: &Place) -> Result<Self, PostgresError> {
         let link = Link::for_writing(at).await?;
-        let book = Book::new(&link.client).await.map_err(|error| link::failed("prepare", at, &error))?;
+        let prepare = async {
+            if let Some(hook) = hook {
+                hook::prepare(&**hook, &link.client).await?;
+            }
+            Book::new(&link.client, hook.clone()).await
+        };
+        let book = prepare.await.map_err(|error| link::failed("prepare", at, &error))?;
         Ok(Self { link, book })
     }
 }
@@ -293,6 +311,7 @@ fn confirmed(outcomes: Vec<Outcome>) -> Vec<Outcome> {
 
 fn failure(fault: &Fault) -> Failure {
     match fault {
+        Fault::Declined(failure) => failure.clone(),
         Fault::Refused { by_rule: false, .. } => Failure::permanent(fault.sentence()),
         Fault::Refused { by_rule: true, .. } => Failure::transient(fault.sentence()),
         _ => Failure::unavailable(format!("the ledger cannot be written: {}", fault.sentence())),
