@@ -84,7 +84,7 @@ impl Scenario {
         name: "",
         fault: faults::none,
         instances: &["w1", "w2", "w3"],
-        produced: producer::Options { rate: 400, malformed: 2, too_early: 4, poison: false },
+        produced: producer::Options { rate: 400, malformed: 2, too_early: 4, poison: false, own_ids: false },
         settings: &[],
         crash_at: &[],
         setting: Setting::Usual,

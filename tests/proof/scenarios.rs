@@ -3,7 +3,7 @@
 //! Owns: the list.
 //! Never: how a run goes (`scenario`), or what is done in it (`faults`).
 
-use crate::faults::{self, limits, refusals, servers};
+use crate::faults::{self, limits, lives, refusals, servers};
 use crate::scenario::{Scenario, Setting};
 use crate::stage::producer;
 use crate::stage::server::Kind;
@@ -208,6 +208,16 @@ pub(crate) const SERVERS: &[Scenario] = &[
     },
 ];
 
+/// Each life of the stream gives out the ids of the one before, for other entries.
+const IDS_AGAIN: Scenario = Scenario {
+    name: "ids used again",
+    fault: lives::use_ids_again,
+    produced: producer::Options { too_early: 0, own_ids: true, ..PRODUCED },
+    told: Some(("an id came again with another entry", "generations begun")),
+    needs: &[("streams deleted", 2), ("servers emptied", 1), ("ids used again", 500), ("generations begun", 3)],
+    ..USUAL
+};
+
 /// What others do to the stream, and everything together.
 pub(crate) const OTHERS: &[Scenario] = &[
     Scenario { name: "group destroyed", fault: faults::destroy_group, needs: &[("groups destroyed", 3)], ..USUAL },
@@ -225,6 +235,8 @@ pub(crate) const OTHERS: &[Scenario] = &[
         needs: &[("servers emptied", 3)],
         ..USUAL
     },
+    IDS_AGAIN,
+    Scenario { name: "ids used again, ledger on Postgres", setting: Setting::OnPostgres, ..IDS_AGAIN },
     Scenario { name: "key overwritten", fault: refusals::overwrite_key, needs: &[("keys overwritten", 2)], ..USUAL },
     Scenario {
         name: "malformed entries",
