@@ -193,6 +193,14 @@ pub(crate) const SERVERS: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "disk of the ledger full",
+        fault: limits::fill_the_disk,
+        setting: Setting::OnASmallDisk,
+        told: Some(("there is no room left", "refusals of the ledger")),
+        needs: &[("full disks", 2), ("refusals of the ledger", 2)],
+        ..USUAL
+    },
+    Scenario {
         name: "ledger on Postgres, kill -9",
         fault: faults::kill,
         setting: Setting::OnPostgres,
