@@ -55,6 +55,8 @@ pub(crate) enum Setting {
     OnPostgres,
     /// The ledger is on a file system of its own, which is small.
     OnASmallDisk,
+    /// The clock of the workers can be set.
+    WithAClock,
     /// Nothing is done that makes a takeover right.
     Calm,
     /// The same, and a second group is slow.
@@ -142,6 +144,7 @@ impl Scenario {
             kind: self.servers,
             proxied: self.setting == Setting::Proxied || self.servers == Kind::Replicated,
             on_postgres: self.setting == Setting::OnPostgres,
+            with_a_clock: self.setting == Setting::WithAClock,
             on_a_small_disk: self.setting == Setting::OnASmallDisk,
             settings: self.settings.iter().map(|setting| (*setting).to_owned()).collect(),
             environment: bug.into_iter().collect(),

@@ -69,6 +69,13 @@ pub(crate) const WORKERS: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "clock of the workers set forward and back",
+        fault: faults::set_the_clock_of_the_workers,
+        setting: Setting::WithAClock,
+        needs: &[("steps of the workers' clock", 4), ("kills", 3), ("redelivered", 1)],
+        ..USUAL
+    },
+    Scenario {
         name: "workers without files",
         fault: limits::no_more_files,
         needs: &[("workers without files", 2), ("connections closed", 10)],

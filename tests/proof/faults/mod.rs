@@ -56,6 +56,16 @@ pub(crate) fn freeze(stage: &mut Stage) {
     stage.pause(Duration::from_secs(1));
 }
 
+/// The clock of the workers is set forward by an hour and back again, or back and forward. Some of them are killed meanwhile.
+pub(crate) fn set_the_clock_of_the_workers(stage: &mut Stage) {
+    let offsets = ["+1h", "+0", "-1h", "+0"];
+    let offset = offsets[stage.turns % offsets.len()];
+    stage.turns += 1;
+    stage.clock.iter().for_each(|clock| clock.set(offset));
+    stage.journal.injected("steps of the workers' clock");
+    kill(stage);
+}
+
 /// Every connection of the workers is closed at the server, every 50 ms for a while.
 pub(crate) fn close_connections(stage: &mut Stage) {
     stage.pause(Duration::from_millis(50));

@@ -15,6 +15,7 @@ use fastrand::Rng;
 use orderd::cli::sandbox::Options;
 
 use self::book::Place as Ledger;
+use self::clock::Clock;
 use self::disk::Disk;
 use self::journal::{Journal, now};
 use self::proxy::Proxy;
@@ -25,6 +26,7 @@ use crate::checker::record::{Id, Stream, What};
 use crate::postgres::{Database, Postgres};
 
 pub(crate) mod book;
+pub(crate) mod clock;
 pub(crate) mod disk;
 pub(crate) mod journal;
 pub(crate) mod producer;
@@ -51,6 +53,8 @@ pub(crate) struct Stage {
     pub ledger: Ledger,
     /// What the ledger lies on, where that is a file system of its own.
     pub disk: Option<Disk>,
+    /// The clock of the workers, where it can be set.
+    pub clock: Option<Clock>,
     pub journal: Journal,
     pub rng: Rng,
     settings: Vec<String>,
@@ -69,6 +73,7 @@ pub(crate) struct Stage {
 }
 
 /// What a stage is made of.
+#[expect(clippy::struct_excessive_bools, reason = "each is a part of its own")]
 pub(crate) struct Props {
     pub journal: Journal,
     pub server: Options,
@@ -77,6 +82,8 @@ pub(crate) struct Props {
     pub proxied: bool,
     pub on_postgres: bool,
     pub on_a_small_disk: bool,
+    /// Whether the clock of the workers can be set.
+    pub with_a_clock: bool,
     pub settings: Vec<String>,
     pub environment: Vec<(String, String)>,
     /// Where the workers kill themselves, and how often: `PLACE:0.1`.
@@ -88,6 +95,7 @@ impl Stage {
     /// Sets it. `None` where something that it needs is not here.
     pub(crate) fn set(props: Props) -> Option<Self> {
         let servers = Servers::start(props.kind, props.server)?;
+        let clock = if props.with_a_clock { Some(Clock::new(props.journal.path("clock"))?) } else { None };
         let disk = props.on_a_small_disk.then(|| Disk::mount(props.journal.path("disk")));
         let ledger = if props.on_postgres {
             Ledger::Postgres(Arc::new(Database::on(Arc::new(Postgres::start()?))))
@@ -103,6 +111,7 @@ impl Stage {
             servers,
             ledger,
             disk,
+            clock,
             journal: props.journal,
             rng: Rng::with_seed(props.seed),
             settings: props.settings,
@@ -148,6 +157,7 @@ impl Stage {
     fn environment_of(&self, worker: &str) -> Vec<(String, String)> {
         let file = |ending: &str| self.journal.path(&format!("{worker}.{ending}")).display().to_string();
         let mut environment = self.environment.clone();
+        environment.extend(self.clock.iter().flat_map(Clock::environment));
         environment.push(("ORDERD_WITNESS".to_owned(), file("witness")));
         environment.push(("ORDERD_CRASH_LOG".to_owned(), file("crashes")));
         let points = self.open_crash_points();
