@@ -145,7 +145,11 @@ impl Outbox {
     /// So many were sent with an acknowledgement that was not answered: they may have been heard, so they are not told again.
     pub fn lost(&self, count: usize) {
         if let Some(way) = self.way.as_ref().filter(|_| count > 0) {
-            way.telemetry.emit(NotificationsFailed { count, first: false, reason: "the acknowledgement was not answered" });
+            way.telemetry.emit(NotificationsFailed {
+                count,
+                first: false,
+                reason: "the acknowledgement was not answered",
+            });
         }
     }
 }

@@ -95,7 +95,11 @@ impl Link {
 
     /// Waits for the answers to so many commands, each a number or an error. Returns the sum of the numbers, or the first error; after
     /// that of a command, too, all answers are taken in.
-    pub(in crate::broker) async fn numbers(&mut self, operation: &'static str, count: usize) -> Result<u64, BrokerError> {
+    pub(in crate::broker) async fn numbers(
+        &mut self,
+        operation: &'static str,
+        count: usize,
+    ) -> Result<u64, BrokerError> {
         let (mut left, mut sum, mut said) = (count, 0, None);
         while left > 0 {
             let mut at = 0;
@@ -105,7 +109,9 @@ impl Link {
                 (at, left) = (end, left - 1);
                 match line {
                     Line::Number(number) => sum += u64::try_from(number).unwrap_or_default(),
-                    Line::Error(text) if said.is_none() => said = Some(BrokerError::said(operation, &String::from_utf8_lossy(text))),
+                    Line::Error(text) if said.is_none() => {
+                        said = Some(BrokerError::said(operation, &String::from_utf8_lossy(text)))
+                    }
                     Line::Error(_) => {}
                     Line::Text(_) => return Err(BrokerError::reply(operation)),
                 }
