@@ -3,7 +3,7 @@
 //! Owns: the list.
 //! Never: how a run goes (`scenario`), or what is done in it (`faults`).
 
-use crate::faults::{self, limits, refusals, servers};
+use crate::faults::{self, limits, lives, refusals, servers};
 use crate::scenario::{Scenario, Setting};
 use crate::stage::producer;
 use crate::stage::server::Kind;
@@ -193,6 +193,14 @@ pub(crate) const SERVERS: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "disk of the ledger full",
+        fault: limits::fill_the_disk,
+        setting: Setting::OnASmallDisk,
+        told: Some(("there is no room left", "refusals of the ledger")),
+        needs: &[("full disks", 2), ("refusals of the ledger", 2)],
+        ..USUAL
+    },
+    Scenario {
         name: "ledger on Postgres, kill -9",
         fault: faults::kill,
         setting: Setting::OnPostgres,
@@ -207,6 +215,16 @@ pub(crate) const SERVERS: &[Scenario] = &[
         ..USUAL
     },
 ];
+
+/// Each life of the stream gives out the ids of the one before, for other entries.
+const IDS_AGAIN: Scenario = Scenario {
+    name: "ids used again",
+    fault: lives::use_ids_again,
+    produced: producer::Options { too_early: 0, own_ids: true, ..PRODUCED },
+    told: Some(("an id came again with another entry", "generations begun")),
+    needs: &[("streams deleted", 2), ("servers emptied", 1), ("ids used again", 500), ("generations begun", 3)],
+    ..USUAL
+};
 
 /// What others do to the stream, and everything together.
 pub(crate) const OTHERS: &[Scenario] = &[
@@ -225,6 +243,8 @@ pub(crate) const OTHERS: &[Scenario] = &[
         needs: &[("servers emptied", 3)],
         ..USUAL
     },
+    IDS_AGAIN,
+    Scenario { name: "ids used again, ledger on Postgres", setting: Setting::OnPostgres, ..IDS_AGAIN },
     Scenario { name: "key overwritten", fault: refusals::overwrite_key, needs: &[("keys overwritten", 2)], ..USUAL },
     Scenario {
         name: "malformed entries",

@@ -24,14 +24,15 @@ fn scenarios() -> impl Iterator<Item = &'static Scenario> {
 }
 
 /// Those that a short run has time for.
-const SHORT: [&str; 4] = ["kill -9", "frozen worker", "one worker, connections closed", "group destroyed"];
+const SHORT: [&str; 5] =
+    ["kill -9", "frozen worker", "one worker, connections closed", "group destroyed", "ids used again"];
 
 /// Those in which the servers' replies differ.
 const ON_EVERY_SERVER: [&str; 4] =
     ["entries deleted while pending", "group destroyed", "stream deleted", "redis killed"];
 
 /// Mistakes that are planted, and the scenario that finds each.
-const BUGS: [(&str, &str); 10] = [
+const BUGS: [(&str, &str); 11] = [
     ("ack-before-commit", "kill -9"),
     ("group-at-the-end", "group destroyed"),
     ("sweep-from-the-front", "front of live entries"),
@@ -42,6 +43,7 @@ const BUGS: [(&str, &str); 10] = [
     ("no-audit", "one worker, replies cut"),
     ("share-names", "two workers with one name"),
     ("no-inbox", "crash after the commit"),
+    ("id-alone", "ids used again"),
 ];
 
 /// Those that a short run has time for.

@@ -12,6 +12,7 @@ use self::record::Id;
 
 mod entries;
 pub(crate) mod history;
+mod lives;
 mod moments;
 mod order;
 pub(crate) mod record;

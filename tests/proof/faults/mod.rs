@@ -11,6 +11,7 @@ use crate::stage::proxy::Weather;
 use crate::stage::stream::{DEAD, GROUP, STREAM};
 
 pub(crate) mod limits;
+pub(crate) mod lives;
 pub(crate) mod refusals;
 pub(crate) mod servers;
 

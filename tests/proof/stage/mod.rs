@@ -15,6 +15,7 @@ use fastrand::Rng;
 use orderd::cli::sandbox::Options;
 
 use self::book::Place as Ledger;
+use self::disk::Disk;
 use self::journal::{Journal, now};
 use self::proxy::Proxy;
 use self::server::{Kind, Servers};
@@ -24,6 +25,7 @@ use crate::checker::record::{Id, Stream, What};
 use crate::postgres::{Database, Postgres};
 
 pub(crate) mod book;
+pub(crate) mod disk;
 pub(crate) mod journal;
 pub(crate) mod producer;
 pub(crate) mod proxy;
@@ -46,6 +48,8 @@ pub(crate) struct Stage {
     pub servers: Servers,
     pub redis: Redis,
     pub ledger: Ledger,
+    /// What the ledger lies on, where that is a file system of its own.
+    pub disk: Option<Disk>,
     pub journal: Journal,
     pub rng: Rng,
     settings: Vec<String>,
@@ -69,6 +73,7 @@ pub(crate) struct Props {
     pub kind: Kind,
     pub proxied: bool,
     pub on_postgres: bool,
+    pub on_a_small_disk: bool,
     pub settings: Vec<String>,
     pub environment: Vec<(String, String)>,
     /// Where the workers kill themselves, and how often: `PLACE:0.1`.
@@ -80,10 +85,12 @@ impl Stage {
     /// Sets it. `None` where something that it needs is not here.
     pub(crate) fn set(props: Props) -> Option<Self> {
         let servers = Servers::start(props.kind, props.server)?;
+        let disk = props.on_a_small_disk.then(|| Disk::mount(props.journal.path("disk")));
         let ledger = if props.on_postgres {
             Ledger::Postgres(Arc::new(Database::on(Arc::new(Postgres::start()?))))
         } else {
-            Ledger::File(props.journal.path("orders.db"))
+            let path = disk.as_ref().map(|disk| disk.path("orders.db"));
+            Ledger::File(path.unwrap_or_else(|| props.journal.path("orders.db")))
         };
         Some(Self {
             workers: BTreeMap::new(),
@@ -92,6 +99,7 @@ impl Stage {
             redis: Redis::new(servers.socket()),
             servers,
             ledger,
+            disk,
             journal: props.journal,
             rng: Rng::with_seed(props.seed),
             settings: props.settings,
