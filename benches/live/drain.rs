@@ -65,13 +65,13 @@ fn by_hand(telling: bool, deadline: &Deadline) -> anyhow::Result<Run> {
     scene.lay_ready(EVENTS, deadline)?;
     let port = scene.server.port().context("the server has no port")?;
     scene.appear_now()?;
-    let (server, own) = (process::cpu(scene.server.pid())?, process::cpu(std::process::id())?);
+    let own = std::process::id();
+    let before = used(&scene, own)?;
     let began = Instant::now();
     let drained = limit::drain(port, telling)?;
     let took = began.elapsed();
     ensure!(drained == EVENTS && scene.is_settled()?, "{drained} of {EVENTS} events were settled");
-    let cpu = [process::cpu(scene.server.pid())? - server, process::cpu(std::process::id())? - own];
-    Ok(Run { took, cpu, dropped: 0 })
+    Ok(Run { took, cpu: since(before, used(&scene, own)?), dropped: 0 })
 }
 
 fn by_orderd(events: u64, set: &[&str], telling: bool, deadline: &Deadline) -> anyhow::Result<Run> {
@@ -79,15 +79,24 @@ fn by_orderd(events: u64, set: &[&str], telling: bool, deadline: &Deadline) -> a
     let set = [set, if telling { &["notify.enabled=true"] } else { &[] }].concat();
     let mut worker = scene.ready_worker("worker", &set)?;
     scene.lay_ready(events, deadline)?;
-    let before = [process::cpu(scene.server.pid())?, process::cpu(worker.child.id())?];
+    let before = used(&scene, worker.child.id())?;
     let began = Instant::now();
     scene.appear_now()?;
     scene.wait_until_settled(deadline).with_context(|| worker.last_lines())?;
     let took = began.elapsed();
-    let cpu = [process::cpu(scene.server.pid())? - before[0], process::cpu(worker.child.id())? - before[1]];
+    let cpu = since(before, used(&scene, worker.child.id())?);
     let dropped = dropped(worker.admin().context("the admin server")?)?;
     ensure!(worker.stop()? == 0, "orderd did not stop in good order");
     Ok(Run { took, cpu, dropped })
+}
+
+/// The CPU time of the server, and of this process.
+fn used(scene: &Scene, process: u32) -> anyhow::Result<[Duration; 2]> {
+    Ok([process::cpu(scene.server.pid())?, process::cpu(process)?])
+}
+
+fn since(before: [Duration; 2], now: [Duration; 2]) -> [Duration; 2] {
+    [now[0].saturating_sub(before[0]), now[1].saturating_sub(before[1])]
 }
 
 /// How many notifications were dropped, as `/metrics` has it.

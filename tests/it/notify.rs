@@ -159,6 +159,8 @@ fn nothing_is_told_before_it_is_acknowledged() {
         number(&world.ledger(), "SELECT count(*) FROM order_events") == 1 && refused(&world, "xack") >= 3
     });
     assert_eq!((told(&daemon, "sent"), told(&daemon, "dropped")), (0, 0));
+    redis::cmd("PUBLISH").arg("notifications:user:x").arg("{\"so\":\"far\"}").exec(&mut world.redis()).unwrap();
+    assert_eq!(ear.message().1, json!({ "so": "far" }), "nothing was told until now");
     permit(&world, "+xack");
     assert_eq!(ear.message().1["orderId"], "a");
     assert_eq!(world.pending(), 0);
@@ -224,7 +226,11 @@ fn an_acknowledgement_does_not_fail_with_the_message_that_was_to_go_along() {
     created(&world, "a", "u");
     world.wait_until_drained();
     wait_until("it is counted", || told(&daemon, "failed") == 1);
-    assert_eq!(daemon.metric("orderd_redis_reconnects_total{connection=\"acks\"}").unwrap_or_default(), 0.0);
+    assert_eq!(
+        daemon.metric("orderd_redis_reconnects_total{connection=\"acks\"}"),
+        Some(0.0),
+        "it took no new connection"
+    );
     permit(&world, "+publish");
     created(&world, "b", "u");
     assert_eq!(ear.message().1["orderId"], "b");

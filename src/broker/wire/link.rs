@@ -110,7 +110,7 @@ impl Link {
                 match line {
                     Line::Number(number) => sum += u64::try_from(number).unwrap_or_default(),
                     Line::Error(text) if said.is_none() => {
-                        said = Some(BrokerError::said(operation, &String::from_utf8_lossy(text)))
+                        said = Some(BrokerError::said(operation, &String::from_utf8_lossy(text)));
                     }
                     Line::Error(_) => {}
                     Line::Text(_) => return Err(BrokerError::reply(operation)),
