@@ -16,7 +16,7 @@ use crate::stage::journal::Journal;
 use crate::stage::producer::{self, Producer};
 use crate::stage::server::Kind;
 use crate::stage::stream::{GROUP, SLOW_GROUP, STREAM, dump};
-use crate::stage::{Props, Stage, disk, sampler};
+use crate::stage::{Props, Stage, disk, sampler, starvation};
 
 /// How long the workers may take to come to the end of their work once nothing is done to them any more. Generous: it is the bound of
 /// a failure, on a busy machine.
@@ -168,6 +168,7 @@ impl Scenario {
         );
 
         let sampler = sampler::sample(journal, stage.servers.socket(), stage.ledger.clone());
+        let watch = starvation::watch(journal);
         let slow = (self.setting == Setting::SlowGroup).then(|| sampler::read_slowly(stage.servers.socket()));
         let producing = producer.start();
         self.trouble(&mut stage, take);
@@ -180,6 +181,7 @@ impl Scenario {
             journal.note(What::NotDrained);
         }
         sampler.stop();
+        watch.stop();
         slow.into_iter().for_each(sampler::Beside::stop);
         if stage.held.is_empty() {
             stage.up().iter().for_each(|worker| stage.stop(worker));

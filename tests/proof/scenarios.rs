@@ -118,7 +118,14 @@ pub(crate) const SERVERS: &[Scenario] = &[
         name: "bad network",
         fault: faults::bad_network,
         setting: Setting::Proxied,
-        needs: &[("replies cut", 1), ("black holes", 1), ("half-open connections", 1)],
+        needs: &[
+            ("replies cut", 1),
+            ("black holes", 1),
+            ("one-way networks", 1),
+            ("half-open connections", 1),
+            ("connections reset", 1),
+            ("slow network", 1),
+        ],
         seconds: Some(15),
         ..USUAL
     },
@@ -172,7 +179,7 @@ pub(crate) const SERVERS: &[Scenario] = &[
         name: "ledger locked",
         fault: refusals::lock_ledger,
         setting: Setting::Calm,
-        needs: &[("ledger locked", 2)],
+        needs: &[("ledger locked", 2), ("locked for five times claim_after", 1)],
         ..USUAL
     },
     Scenario {

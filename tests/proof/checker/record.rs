@@ -198,6 +198,8 @@ pub(crate) enum What {
     Injected { kind: String },
     /// The same, so many times: of what can be counted only afterwards.
     Counted { kind: String, count: u64 },
+    /// For so long the machine did not let run whoever was ready to.
+    Starved { ms: u64 },
     /// The workers did not come to an end of their work in time.
     NotDrained,
 }

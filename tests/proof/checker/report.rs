@@ -61,6 +61,7 @@ pub(crate) fn counts(history: &History) -> BTreeMap<String, u64> {
             What::Injected { kind } => add(kind, 1),
             What::Counted { kind, count } => add(kind, usize::try_from(*count).unwrap_or(usize::MAX)),
             What::LettersDeleted { letters } => add("dead letters deleted", letters.len()),
+            What::Starved { .. } => add("waits for the machine", 1),
             What::Thawed { .. } | What::Died { .. } | What::NotDrained => {}
         }
     }

@@ -199,7 +199,7 @@ fn a_run_in_which_the_fault_did_not_bite_shows_nothing() {
     let mut files = valid();
     files.facts.retain(|fact| !matches!(fact.what, What::Killed { .. }));
     files.run.leases = false;
-    assert_eq!(judged(&files).verdict, Verdict::Unknown(vec!["kills (at least 1)".to_owned()]));
+    assert_eq!(judged(&files).verdict, Verdict::Unknown(vec!["it did not bite: kills (at least 1)".to_owned()]));
 }
 
 #[test]
@@ -336,6 +336,22 @@ fn a_redelivery_without_a_reason_is_found() {
     left.push(id(20));
     files.facts.push(fact(200, What::Started { worker: worker("w2") }));
     assert_eq!(judged(&files).verdict, Verdict::Valid, "what an earlier life applied is inherited");
+}
+
+#[test]
+fn a_redelivery_while_the_machine_kept_somebody_waiting_says_nothing_and_at_any_other_time_it_is_found() {
+    let starved = |at| {
+        let mut files = valid();
+        files.run.calm = true;
+        // Seen with its second worker at 300.
+        files.samples.iter_mut().for_each(|sample| sample.at += 10_000);
+        files.facts.push(fact(at, What::Starved { ms: 700 }));
+        judged(&files).verdict
+    };
+    let why = "leases that changed hands while the machine kept somebody waiting: 1".to_owned();
+    assert_eq!(starved(9_500), Verdict::Unknown(vec![why]));
+    assert_eq!(starved(7_000), Verdict::Invalid, "long before");
+    assert_eq!(starved(11_000), Verdict::Invalid, "after it");
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub(crate) mod producer;
 pub(crate) mod proxy;
 pub(crate) mod sampler;
 pub(crate) mod server;
+pub(crate) mod starvation;
 pub(crate) mod stream;
 pub(crate) mod worker;
 
@@ -61,6 +62,8 @@ pub(crate) struct Stage {
     pub held: Vec<Id>,
     /// How often the weather has changed.
     pub weathers: usize,
+    /// How often the ledger was locked.
+    pub locks: usize,
     /// How often something was done that takes turns.
     pub turns: usize,
 }
@@ -108,6 +111,7 @@ impl Stage {
             enough: props.enough,
             held: Vec::new(),
             weathers: 0,
+            locks: 0,
             turns: 0,
         })
     }
