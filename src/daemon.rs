@@ -311,7 +311,7 @@ impl Daemon {
             return Outbox::closed();
         }
         let form = self.settings.notify.form.clone();
-        let (outbox, notices) = Outbox::open(self.telemetry.clone());
+        let (outbox, notices) = Outbox::open(form.clone(), self.telemetry.clone());
         let (heartbeats, telemetry) = (Arc::clone(&self.heartbeats), self.telemetry.clone());
         let (connector, stop) = (Arc::clone(self.broker.connector()), shutdown.clone());
         tasks.spawn("notifier", move || {

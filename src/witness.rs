@@ -30,11 +30,12 @@ impl Witness {
         Self { file }
     }
 
-    /// Writes a line for each event whose effect is in place: its id, and whether this call has put it there (`applied`) or found it
-    /// there (`known`). Called before anything is acknowledged, with one write for all of them.
-    pub fn say(&mut self, events: impl Iterator<Item = (impl Display, bool)>) {
+    /// Writes a line for each event whose effect is in place: its id, whether this call has put it there (`applied`) or found it
+    /// there (`known`), and what the event says, for an id may be given out again. Called before anything is acknowledged, with one
+    /// write for all of them.
+    pub fn say(&mut self, events: impl Iterator<Item = (impl Display, bool, String)>) {
         let Some(file) = &mut self.file else { return };
-        let line = |(id, fresh)| format!("{id} {}\n", if fresh { "applied" } else { "known" });
+        let line = |(id, fresh, says)| format!("{id} {} {says}\n", if fresh { "applied" } else { "known" });
         let text: String = events.map(line).collect();
         if let Err(error) = file.write_all(text.as_bytes()) {
             tracing::error!(%error, "the witness is silent: what it has not seen will be missed");
@@ -52,7 +53,7 @@ impl Witness {
 
     /// Does nothing.
     #[inline(always)]
-    pub fn say(&mut self, _events: impl Iterator<Item = (impl Display, bool)>) {}
+    pub fn say(&mut self, _events: impl Iterator<Item = (impl Display, bool, String)>) {}
 }
 
 impl Default for Witness {

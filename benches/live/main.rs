@@ -14,6 +14,7 @@ mod browsers;
 mod drain;
 #[path = "../road/frame.rs"]
 mod frame;
+mod limit;
 #[path = "../road/machine.rs"]
 mod machine;
 mod notices;
@@ -24,7 +25,7 @@ mod process;
 mod publish;
 mod raw;
 #[path = "../recovery/report.rs"]
-#[expect(dead_code, reason = "recovery counts, too")]
+#[expect(dead_code, reason = "recovery says more of the highest")]
 mod report;
 #[path = "../recovery/scene.rs"]
 #[expect(dead_code, reason = "recovery kills servers and locks ledgers")]

@@ -50,12 +50,11 @@ impl Broker {
         if bug::is("group-at-the-end") {
             return self.create_group(None).await;
         }
-        let watermark: Option<String> =
-            self.commands.query("reading the watermark", redis::cmd("GET").arg(self.keys.watermark())).await?;
-        let watermark = watermark.and_then(|text| text.parse().ok()).unwrap_or(EntryId::MIN);
-        // A watermark above the stream's last id is of another life of the stream: its ids began again.
-        let after = if watermark > self.last_id().await? { EntryId::MIN } else { watermark };
-        self.create_group(Some(after)).await
+        // A watermark may be of another life of the stream, whose ids began again.
+        let mut resume = self.scripts.resume.key(self.keys.stream.as_str());
+        resume.key(self.keys.watermark());
+        let after: String = self.commands.script("reading the watermark", &resume).await?;
+        self.create_group(Some(after.parse().unwrap_or(EntryId::MIN))).await
     }
 
     async fn create_group(&self, after: Option<EntryId>) -> Result<Ensured, BrokerError> {

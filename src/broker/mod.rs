@@ -10,7 +10,7 @@ use self::connect::{Commands, Connector};
 use self::keys::Keys;
 use self::scripts::Scripts;
 
-mod acks;
+pub mod acks;
 pub mod address;
 pub mod audit;
 pub mod claim;
@@ -23,6 +23,7 @@ pub mod hold;
 pub mod inspect;
 pub mod keys;
 pub mod mark;
+pub mod messages;
 pub mod name;
 mod parting;
 pub mod publish;

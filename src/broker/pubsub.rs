@@ -1,27 +1,31 @@
 //! Publish and subscribe.
 //!
-//! Owns: a connection for a subscriber and one for a publisher, each of its own; the bounded queue between the socket and whoever
-//! listens; the check that a publisher speaks to the primary.
+//! Owns: a connection for a subscriber and one for a publisher, each of its own, on the publisher's one write for a whole batch; the
+//! bounded queue between the socket and whoever listens; the check that a publisher speaks to the primary.
 //! Never: the socket left unread because somebody is slow (what does not fit is dropped and counted); a connection made anew by
 //! itself (`task::listener` and `task::notifier` do that).
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::connect::{Connection, Connector};
+use super::connect::{Connection, Connector, RESPONSE_TIMEOUT};
 use super::error::{BrokerError, Trouble};
+use super::messages::Messages;
 use super::reply;
+use super::wire::command::Command;
+use super::wire::link::Link;
 
 /// After so long without a message, the server is asked for a sign of life.
 const QUIET: Duration = Duration::from_secs(10);
 const LISTENING: &str = "listening";
 const PUBLISHING: &str = "publishing";
+const ASKING: &str = "asking for the role";
 
 /// What to listen to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,8 +70,7 @@ pub struct Subscription {
 /// A publisher's connection.
 #[derive(Debug)]
 pub struct Publisher {
-    connection: Connection,
-    gone: Arc<AtomicBool>,
+    link: Link,
 }
 
 struct Queued {
@@ -142,53 +145,43 @@ impl Subscription {
 impl Publisher {
     /// Connects, and makes sure that this is the primary: a replica takes a message without an error, and few or none hear it.
     pub async fn open(connector: &Connector) -> Result<Self, BrokerError> {
-        let gone = Arc::new(AtomicBool::new(false));
-        let noted = Arc::clone(&gone);
-        let heard = move |push: PushInfo| -> Result<(), Infallible> {
-            noted.fetch_or(push.kind == PushKind::Disconnection, Ordering::AcqRel);
-            Ok(())
-        };
-        let mut publisher = Self { connection: connector.open_for_pushes("publisher", heard).await?, gone };
+        let (link, _) = Link::open(connector, "publisher").await?;
+        let mut publisher = Self { link };
         publisher.make_sure_of_primary().await?;
         Ok(publisher)
     }
 
     /// Whether the connection is known to be gone: what would be published over it would be lost.
-    pub fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
+    pub fn is_gone(&mut self) -> bool {
+        self.link.is_gone()
     }
 
-    /// Publishes messages, each a channel and a text, in one go. Returns how many subscribers were given each of them.
-    pub async fn publish<'m>(
-        &mut self,
-        messages: impl IntoIterator<Item = (&'m str, &'m str)>,
-    ) -> Result<Vec<u64>, BrokerError> {
-        let mut pipeline = redis::pipe();
-        for (channel, text) in messages {
-            pipeline.cmd("PUBLISH").arg(channel).arg(text);
-        }
-        let replies: Result<Vec<Value>, _> = pipeline.query_async(&mut self.connection).await;
-        let replies = replies.map_err(|error| BrokerError::new(PUBLISHING, &error))?;
-        let receivers = replies.iter().map(reply::number);
-        receivers.collect::<Option<Vec<u64>>>().ok_or_else(|| BrokerError::reply(PUBLISHING))
+    /// Publishes messages in one go. Returns how many subscribers were given one, summed over all of them. After an error, or dropped
+    /// half-way, the connection is of no more use.
+    pub async fn publish(&mut self, messages: &Messages) -> Result<u64, BrokerError> {
+        let asked = async {
+            self.link.send(PUBLISHING, messages.as_bytes()).await?;
+            self.link.numbers(PUBLISHING, messages.count()).await
+        };
+        in_time(PUBLISHING, asked).await
     }
 
     /// An error where the server is no primary (any more). Who may not ask is not told, and publishes all the same.
     pub async fn make_sure_of_primary(&mut self) -> Result<(), BrokerError> {
-        let role: Result<Value, _> = redis::cmd("ROLE").query_async(&mut self.connection).await;
-        let role = match role.map_err(|error| BrokerError::new("asking for the role", &error)) {
-            Ok(role) => role,
-            Err(error) if matches!(error.trouble, Trouble::NoPermission(_)) => return Ok(()),
-            Err(error) => return Err(error),
+        let mut command = Command::default();
+        command.begin("ROLE", 0);
+        let asked = async {
+            self.link.send(ASKING, command.as_bytes()).await?;
+            self.link.first_word(ASKING).await
         };
-        let word = reply::array(role).and_then(|parts| parts.into_iter().next()).and_then(reply::text);
-        match word.as_deref() {
-            Some("master") => Ok(()),
-            Some(other) => {
+        match in_time(ASKING, asked).await {
+            Ok(role) if role == "master" => Ok(()),
+            Ok(other) => {
                 let trouble = Trouble::NotPrimary(format!("its role is {other}"));
                 Err(BrokerError { operation: PUBLISHING, trouble })
             }
-            None => Err(BrokerError::reply("asking for the role")),
+            Err(error) if matches!(error.trouble, Trouble::NoPermission(_)) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
@@ -202,6 +195,14 @@ impl Inlet {
             self.dropped.fetch_add(dropped_before + 1, Ordering::AcqRel);
         }
     }
+}
+
+async fn in_time<T>(
+    operation: &'static str,
+    asked: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    let answer = tokio::time::timeout(RESPONSE_TIMEOUT, asked).await;
+    answer.unwrap_or_else(|_| Err(BrokerError::timed_out(operation)))
 }
 
 fn message(PushInfo { kind, data }: PushInfo) -> Option<Message> {

@@ -114,6 +114,8 @@ pub const WORKER: &[Right] = &[
 pub const NOTIFIER: &[Right] = &[
     useful("publish", "live notifications", &[&["<channel>", "m"]]),
     useful("role", "whether notifications still go to the primary", &[&[]]),
+    useful("multi", "a notification in one go with the acknowledgement before it", &[&[]]),
+    useful("exec", "a notification in one go with the acknowledgement before it", &[&[]]),
 ];
 
 /// The ACL rules of a user for workers, least privilege. With `selectors` (Redis 7.0 and later, Valkey) adding is allowed to the dead
@@ -260,6 +262,7 @@ mod tests {
     fn every_command_that_is_sent_stands_in_the_table_and_no_other() {
         let mut sent_by_us = sent("src/broker", "rs", "cmd(\"", '"');
         sent_by_us.extend(sent("src/broker", "rs", "begin(\"", '"'));
+        sent_by_us.extend(sent("src/broker", "rs", "then(\"", '"'));
         sent_by_us.extend(sent("src/broker/wire", "rs", "cmd(\"", '"'));
         sent_by_us.extend(sent("src/broker/script", "lua", "redis.call('", '\''));
         sent_by_us.extend(sent("src/broker/script", "lua", "redis.pcall('", '\''));

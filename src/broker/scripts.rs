@@ -26,6 +26,8 @@ pub(super) struct Scripts {
     pub(super) count: Script,
     /// Cuts what no group needs.
     pub(super) trim: Script,
+    /// Says where a group that was lost begins again.
+    pub(super) resume: Script,
     /// Says what could be delivered.
     pub(super) reach: Script,
     /// Removes a consumer that has nothing pending.
@@ -48,6 +50,7 @@ impl Scripts {
             park: Script::new(include_str!("script/park.lua")),
             count: Script::new(include_str!("script/count.lua")),
             trim: Script::new(include_str!("script/trim.lua")),
+            resume: Script::new(include_str!("script/resume.lua")),
             reach: Script::new(include_str!("script/reach.lua")),
             remove: Script::new(include_str!("script/remove.lua")),
             lock: Script::new(include_str!("script/lock.lua")),

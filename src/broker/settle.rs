@@ -2,15 +2,17 @@
 //!
 //! Owns: acknowledging, burying and parking. A settle that fails hands its deliveries back, so that nothing is lost because Redis is
 //! away.
-//! Never: an ack before the effect is durable (who calls says so by calling); MULTI, which is no rollback.
+//! Never: an ack before the effect is durable (who calls says so by calling); a dead letter with MULTI, which is no rollback.
 
 use redis::Value;
 
 use super::Broker;
+use super::acks::Telling;
 use super::claim::write_record;
 use super::delivery::Delivery;
 use super::error::{BrokerError, Trouble, Unsettled};
 use super::hold::Held;
+use super::messages::Messages;
 use crate::bug;
 use crate::domain::entry::{Entry, Field};
 use crate::domain::id::{ConsumerName, EntryId};
@@ -45,7 +47,10 @@ pub struct Settled {
 
 /// Something that may be told or done only once the entries it belongs to are settled. Nothing but [`Broker::ack_then`] makes one.
 #[derive(Debug)]
-pub struct Receipt<T>(T);
+pub struct Receipt<T> {
+    what: T,
+    telling: Telling,
+}
 
 /// Why an entry becomes a dead letter, and what is known of its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,12 +83,40 @@ pub enum Buried {
 
 impl Broker {
     /// Acknowledges entries whose effect is durable. Whose they are by now does not matter: done is done.
-    pub async fn ack(&self, mut batch: Vec<Delivery>) -> Result<Settled, Unsettled<Vec<Delivery>>> {
-        let mut settled = Settled::default();
+    pub async fn ack(&self, batch: Vec<Delivery>) -> Result<Settled, Unsettled<Vec<Delivery>>> {
+        self.ack_all(batch, None).await.0
+    }
+
+    /// The same, with something that must wait for it: it comes back as a receipt once all of `batch` is acknowledged. `messages` tell
+    /// just that, and may go out together with the acknowledgement; the receipt says whether they have. Where the batch was not
+    /// acknowledged, `then` comes back unless they may have been told nevertheless.
+    pub async fn ack_then<T>(
+        &self,
+        batch: Vec<Delivery>,
+        then: T,
+        messages: Option<&Messages>,
+    ) -> Result<(Settled, Receipt<T>), Unsettled<(Vec<Delivery>, Option<T>)>> {
+        match self.ack_all(batch, messages).await {
+            (Ok(settled), telling) => Ok((settled, Receipt { what: then, telling })),
+            (Err(Unsettled { what, error }), telling) => {
+                Err(Unsettled { what: (what, (telling == Telling::Untold).then_some(then)), error })
+            }
+        }
+    }
+
+    async fn ack_all(
+        &self,
+        mut batch: Vec<Delivery>,
+        messages: Option<&Messages>,
+    ) -> (Result<Settled, Unsettled<Vec<Delivery>>>, Telling) {
+        let (mut settled, mut told) = (Settled::default(), Telling::Untold);
+        // They follow the acknowledgement of all, so it must be one.
+        let messages = messages.filter(|_| batch.len() <= ACK_BATCH);
         while !batch.is_empty() {
             let chunk = batch.split_off(batch.len().saturating_sub(ACK_BATCH));
-            let ids = chunk.iter().map(Delivery::id);
-            match self.ack_ids(ids).await {
+            let (answer, telling) = self.acks.ack(&self.keys, chunk.iter().map(Delivery::id), messages).await;
+            told = telling;
+            match answer {
                 Ok(known) => {
                     settled.count += chunk.len();
                     settled.missed += chunk.len().saturating_sub(known);
@@ -91,23 +124,11 @@ impl Broker {
                 }
                 Err(error) => {
                     batch.extend(chunk);
-                    return Err(Unsettled { what: batch, error });
+                    return (Err(Unsettled { what: batch, error }), told);
                 }
             }
         }
-        Ok(settled)
-    }
-
-    /// The same, with something that must wait for it: it comes back as a receipt once all of `batch` is acknowledged.
-    pub async fn ack_then<T>(
-        &self,
-        batch: Vec<Delivery>,
-        then: T,
-    ) -> Result<(Settled, Receipt<T>), Unsettled<(Vec<Delivery>, T)>> {
-        match self.ack(batch).await {
-            Ok(settled) => Ok((settled, Receipt(then))),
-            Err(Unsettled { what, error }) => Err(Unsettled { what: (what, then), error }),
-        }
+        (Ok(settled), told)
     }
 
     /// Acknowledges entries that are gone from the stream: there is nothing left to handle.
@@ -119,7 +140,7 @@ impl Broker {
     }
 
     async fn ack_ids(&self, ids: impl ExactSizeIterator<Item = EntryId> + Clone) -> Result<usize, BrokerError> {
-        self.acks.ack(&self.keys, ids).await
+        self.acks.ack(&self.keys, ids, None).await.0
     }
 
     /// Forgets the retry records of entries that are settled.
@@ -229,9 +250,9 @@ impl Broker {
 }
 
 impl<T> Receipt<T> {
-    /// What may be told or done now.
-    pub fn into_inner(self) -> T {
-        self.0
+    /// What may be told or done now, and what became of the messages that tell it.
+    pub fn into_inner(self) -> (T, Telling) {
+        (self.what, self.telling)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Cli;
 use super::exit::Exit;
+use crate::broker::messages::Messages;
 use crate::broker::pubsub::Publisher;
 
 /// Publishes a message to a channel, and prints how many subscribers it was given to
@@ -19,8 +20,12 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let settings = cli.settings()?;
     let receivers = super::with_broker(&settings, async |broker| {
         let mut publisher = Publisher::open(broker.connector()).await?;
-        let receivers = publisher.publish([(args.channel.as_str(), args.message.as_str())]).await?;
-        Ok(receivers.first().copied().unwrap_or_default())
+        let mut messages = Messages::new();
+        messages.push(|channel, text| {
+            channel.push_str(&args.channel);
+            text.push_str(&args.message);
+        });
+        Ok(publisher.publish(&messages).await?)
     })?;
     let said = match receivers {
         0 => "nobody was listening".to_owned(),

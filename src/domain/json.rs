@@ -23,8 +23,23 @@ pub(crate) fn object_fields(text: &[u8]) -> Result<Vec<Field>, NotAnObject> {
 
 /// Appends `text` in quotes.
 pub(crate) fn push_text(to: &mut String, text: &str) {
-    // A text can always be written.
-    to.push_str(&serde_json::to_string(text).unwrap_or_default());
+    let from = to.len();
+    to.push_str(text);
+    quote_from(to, from);
+}
+
+/// Puts what stands in `text` behind `from` into quotes.
+pub(crate) fn quote_from(text: &mut String, from: usize) {
+    let behind = text.get(from..).unwrap_or_default();
+    if behind.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        // A text can always be written.
+        let quoted = serde_json::to_string(behind).unwrap_or_default();
+        text.truncate(from);
+        text.push_str(&quoted);
+    } else {
+        text.insert(from, '"');
+        text.push('"');
+    }
 }
 
 struct Fields(Vec<Field>);

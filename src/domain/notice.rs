@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::event::{Action, Amount, OrderEvent};
 use super::id::{EntryId, OrderId, UserId};
-use super::json::push_text;
+use super::json::{push_text, quote_from};
 use super::order::State;
 use super::outcome::Effect;
 use super::template::{Place, Template};
@@ -42,6 +42,14 @@ pub struct Form {
     pub kind: Template,
 }
 
+/// The second of the last time that was written: in a batch, nearly all have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stamp {
+    second: Option<u64>,
+    /// It, in the form of ISO 8601, behind a quotation mark and without the zone.
+    text: String,
+}
+
 impl Notice {
     /// What is told of `event`; `None` where nobody knows whose order it is. `now_ms` counts where the handler names no time.
     pub fn of(event: &OrderEvent, effect: Option<&Effect>, now_ms: u64) -> Option<Self> {
@@ -60,46 +68,74 @@ impl Notice {
 impl Form {
     /// The channel for `notice`.
     pub fn channel(&self, notice: &Notice) -> String {
-        fill(&self.channel, notice)
+        let mut channel = String::new();
+        self.write_channel(&mut channel, notice);
+        channel
     }
 
     /// `notice` as a JSON object on one line.
     pub fn text(&self, notice: &Notice) -> String {
         let mut text = String::with_capacity(200);
-        text.push_str("{\"type\":");
-        push_text(&mut text, &fill(&self.kind, notice));
-        text.push_str(",\"orderId\":");
-        push_text(&mut text, notice.order.as_str());
+        self.write_text(&mut text, &mut Stamp::default(), notice);
+        text
+    }
+
+    /// The same as [`Form::channel`], written behind what is in `to`.
+    pub fn write_channel(&self, to: &mut String, notice: &Notice) {
+        self.channel.fill_into(to, value(notice));
+    }
+
+    /// The same as [`Form::text`], written behind what is in `to`. Whoever writes many keeps the `stamp`.
+    pub fn write_text(&self, to: &mut String, stamp: &mut Stamp, notice: &Notice) {
+        to.push_str("{\"type\":");
+        let from = to.len();
+        self.kind.fill_into(to, value(notice));
+        quote_from(to, from);
+        to.push_str(",\"orderId\":");
+        push_text(to, notice.order.as_str());
         // Writing to a `String` does not fail.
         let _ = match notice.standing {
-            Some((state, _)) => write!(text, ",\"state\":\"{state}\""),
-            None => write!(text, ",\"state\":null"),
+            Some((state, _)) => write!(to, ",\"state\":\"{}\"", state.as_str()),
+            None => write!(to, ",\"state\":null"),
         };
         let _ = match notice.amount {
-            Some(amount) => write!(text, ",\"amount\":\"{amount}\""),
-            None => write!(text, ",\"amount\":null"),
+            Some(amount) => write!(to, ",\"amount\":\"{amount}\""),
+            None => write!(to, ",\"amount\":null"),
         };
-        let _ = write!(text, ",\"entryId\":\"{}\"", notice.entry);
+        let _ = write!(to, ",\"entryId\":\"{}\"", notice.entry);
         let _ = match notice.standing {
-            Some((_, version)) => write!(text, ",\"version\":{version}"),
-            None => write!(text, ",\"version\":null"),
+            Some((_, version)) => write!(to, ",\"version\":{version},\"at\":"),
+            None => write!(to, ",\"version\":null,\"at\":"),
         };
-        let at = i64::try_from(notice.at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        let _ = match at {
-            Some(at) => write!(text, ",\"at\":\"{at:.3}\"}}"),
-            None => write!(text, ",\"at\":null}}"),
-        };
-        text
+        stamp.push(to, notice.at_ms);
+        to.push('}');
+    }
+}
+impl Stamp {
+    fn push(&mut self, to: &mut String, at_ms: u64) {
+        let second = at_ms / 1000;
+        if self.second != Some(second) {
+            let at = i64::try_from(second).ok().and_then(|second| Timestamp::from_second(second).ok());
+            let Some(at) = at else { return to.push_str("null") };
+            self.second = Some(second);
+            self.text.clear();
+            let _ = write!(self.text, "\"{at:.0}");
+            // The zone follows behind the milliseconds.
+            self.text.pop();
+        }
+        to.push_str(&self.text);
+        let _ = write!(to, ".{:03}Z\"", at_ms % 1000);
     }
 }
 
-fn fill(template: &Template, notice: &Notice) -> String {
-    template.fill(|place| match place {
+/// What stands at each place of a template.
+fn value<'n>(notice: &'n Notice) -> impl Fn(Place) -> &'n str {
+    |place| match place {
         Place::User => notice.user.as_str(),
         Place::Order => notice.order.as_str(),
         Place::Action => notice.action.as_str(),
         Place::State => notice.standing.map_or("unknown", |(state, _)| state.as_str()),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +174,30 @@ mod tests {
         let mut versions = Versions::new(1);
         versions.note("order-\"7\"", 1);
         assert_eq!(versions.note_message(form().text(&notice).as_bytes()), None, "a listener understands it");
+    }
+
+    #[test]
+    fn a_second_that_was_written_is_used_again_for_its_own_milliseconds_and_no_others() {
+        let (mut stamp, mut kept) = (Stamp::default(), String::new());
+        for at_ms in [1_700_000_000_000, 1_700_000_000_999, 1_700_000_001_001, 1_700_000_000_020, u64::MAX, 0] {
+            let mut anew = String::new();
+            Stamp::default().push(&mut anew, at_ms);
+            kept.clear();
+            stamp.push(&mut kept, at_ms);
+            let at = i64::try_from(at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+            let expected = at.map_or("null".to_owned(), |at| format!("\"{at:.3}\""));
+            assert_eq!([&kept, &anew], [&expected, &expected]);
+        }
+    }
+
+    #[test]
+    fn whatever_stands_in_a_template_the_message_stays_one_object_on_a_line() {
+        let kind = "say \"{orderId}\"\\\n{action}".parse().unwrap();
+        let notice = Notice::of(&event(Some("u")), None, 0).unwrap();
+        let text = Form { kind, ..form() }.text(&notice);
+        assert!(!text.contains('\n'), "{text}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["type"], "say \"order-\"7\"\"\\\npaid");
     }
 
     #[test]

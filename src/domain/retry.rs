@@ -110,6 +110,13 @@ impl RetryPolicy {
         ceiling.min(self.delay_max).mul_f64(jitter.clamp(0.1, 1.0))
     }
 
+    /// How long an entry has to wait that was taken up at `now_ms`, and that is due at `due_ms` by the clock of whoever had it before.
+    /// Two clocks may differ, and one may have been set: nobody waits for longer than the longest pause.
+    pub fn left(&self, due_ms: u64, now_ms: u64) -> Option<Duration> {
+        let left = due_ms.saturating_sub(now_ms);
+        (left > 0).then(|| Duration::from_millis(left).min(self.delay_max))
+    }
+
     /// How to run an entry that was handed out `deliveries` times to workers that did not finish it. A worker that stops in good
     /// order takes its own delivery off the count, so what is left are crashes.
     ///
@@ -141,6 +148,14 @@ mod tests {
         assert_eq!(POLICY.judge(&failure, 0, false, 1.0), Verdict::Retry(Duration::from_millis(500)));
         assert_eq!(POLICY.judge(&failure, 6, false, 0.5), Verdict::Retry(Duration::from_secs(16)));
         assert_eq!(POLICY.judge(&failure, 7, false, 1.0), Verdict::Dead(DeadReason::TooManyFailures));
+    }
+
+    #[test]
+    fn what_is_due_by_a_clock_that_is_ahead_waits_no_longer_than_the_longest_pause() {
+        assert_eq!(POLICY.left(5_000, 2_000), Some(Duration::from_secs(3)));
+        assert_eq!(POLICY.left(5_000, 5_000), None);
+        assert_eq!(POLICY.left(0, 5_000), None);
+        assert_eq!(POLICY.left(3_600_000, 2_000), Some(POLICY.delay_max));
     }
 
     #[test]

@@ -45,11 +45,17 @@ enum Part {
 impl Template {
     /// The text, with what `value` says at each place.
     pub fn fill<'v>(&self, value: impl Fn(Place) -> &'v str) -> String {
-        let parts = self.parts.iter().map(|part| match part {
-            Part::Text(text) => text.as_str(),
-            Part::Place(place) => value(*place),
+        let mut text = String::new();
+        self.fill_into(&mut text, value);
+        text
+    }
+
+    /// The same, written behind what is in `text`.
+    pub fn fill_into<'v>(&self, text: &mut String, value: impl Fn(Place) -> &'v str) {
+        self.parts.iter().for_each(|part| match part {
+            Part::Text(literal) => text.push_str(literal),
+            Part::Place(place) => text.push_str(value(*place)),
         });
-        parts.collect()
     }
 
     /// A pattern for `PSUBSCRIBE` that matches the text whatever stands at its places.

@@ -1,20 +1,22 @@
 //! The notifier: tells whoever listens that an event is done.
 //!
 //! Owns: the bounded way out of the lanes, and a connection of its own. What it is given was settled before: it takes receipts, and
-//! only settling makes one.
-//! Never: a notice before its event is settled; work that waits for a notice; a notice sent twice.
+//! only settling makes one. A few notices need not take that way: they go out together with the acknowledgement, right behind it.
+//! Never: a notice before its event is settled; work that waits for a notice; a notice sent twice, or before an older one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc};
 
+use crate::broker::acks::Telling;
 use crate::broker::connect::Connector;
 use crate::broker::error::BrokerError;
+use crate::broker::messages::Messages;
 use crate::broker::pubsub::Publisher;
 use crate::broker::settle::Receipt;
-use crate::domain::notice::{Form, Notice};
+use crate::domain::notice::{Form, Notice, Stamp};
 use crate::supervisor::TaskError;
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::heartbeat::Heartbeat;
@@ -28,6 +30,8 @@ const QUEUE: usize = 16_384;
 const BATCHES: usize = 4096;
 /// The most messages that are sent in one go.
 const TOGETHER: usize = 512;
+/// So many at most go out together with the acknowledgement, for its answer waits until the server has sent them.
+const ALONG: usize = 16;
 /// Where nobody hears anything, it is made sure so often that this is still the primary.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -37,13 +41,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Outbox {
     /// `None` where nobody is to be told anything.
-    way: Option<Way>,
+    way: Option<Arc<Way>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Way {
     notices: mpsc::Sender<Vec<Notice>>,
-    waiting: Arc<AtomicUsize>,
+    state: Arc<State>,
+    form: Form,
     telemetry: Telemetry,
 }
 
@@ -51,7 +56,16 @@ struct Way {
 #[derive(Debug, Clone)]
 pub struct Notices {
     notices: Arc<Mutex<mpsc::Receiver<Vec<Notice>>>>,
-    waiting: Arc<AtomicUsize>,
+    state: Arc<State>,
+}
+
+/// What both ends know.
+#[derive(Debug, Default)]
+struct State {
+    /// Notices that wait or are being sent.
+    waiting: AtomicUsize,
+    /// Whether sending has failed and has not worked since.
+    away: AtomicBool,
 }
 
 /// Publishes notices, one batch after the other.
@@ -63,7 +77,8 @@ pub struct Notifier {
     publisher: Option<Publisher>,
     opened_before: bool,
     asked: Instant,
-    away: bool,
+    messages: Messages,
+    stamp: Stamp,
     backoff: Backoff,
 }
 
@@ -73,12 +88,12 @@ impl Outbox {
         Self { way: None }
     }
 
-    /// A way out, and its far end. The far end ends when all copies of this are gone.
-    pub fn open(telemetry: Telemetry) -> (Self, Notices) {
+    /// A way out for notices of this form, and its far end. The far end ends when all copies of this are gone.
+    pub fn open(form: Form, telemetry: Telemetry) -> (Self, Notices) {
         let (sender, receiver) = mpsc::channel(BATCHES);
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let notices = Notices { notices: Arc::new(Mutex::new(receiver)), waiting: Arc::clone(&waiting) };
-        (Self { way: Some(Way { notices: sender, waiting, telemetry }) }, notices)
+        let state = Arc::new(State::default());
+        let notices = Notices { notices: Arc::new(Mutex::new(receiver)), state: Arc::clone(&state) };
+        (Self { way: Some(Arc::new(Way { notices: sender, state, form, telemetry })) }, notices)
     }
 
     /// Whether there is anybody to tell.
@@ -86,23 +101,55 @@ impl Outbox {
         self.way.is_some()
     }
 
-    /// Puts in what was settled. What does not fit is dropped and counted.
+    /// `notices` as messages that may go out together with the acknowledgement of their events; `None` where they are to take the long
+    /// way: many would hold up the acknowledgement, older ones that still wait would be overtaken, and what cannot be sent is no
+    /// business of an acknowledgement.
+    pub fn along(&self, notices: &[Notice]) -> Option<Messages> {
+        let way = self.way.as_ref()?;
+        let is_clear = way.state.waiting.load(Ordering::Acquire) == 0 && !way.state.away.load(Ordering::Acquire);
+        (is_clear && (1..=ALONG).contains(&notices.len())).then(|| {
+            let (mut messages, mut stamp) = (Messages::new(), Stamp::default());
+            write(&mut messages, &way.form, &mut stamp, notices);
+            messages
+        })
+    }
+
+    /// Puts in what was settled, unless it was told with that. What does not fit is dropped and counted.
     pub fn put(&self, receipt: Receipt<Vec<Notice>>) {
-        let mut notices = receipt.into_inner();
+        let (mut notices, telling) = receipt.into_inner();
         let Some(way) = self.way.as_ref().filter(|_| !notices.is_empty()) else { return };
-        let room = QUEUE.saturating_sub(way.waiting.load(Ordering::Acquire));
+        match telling {
+            Telling::Told { receivers } => {
+                way.telemetry.emit(NotificationsSent { count: notices.len(), receivers });
+                return;
+            }
+            Telling::Unknown => return self.lost(notices.len()),
+            Telling::Untold => {}
+        }
+        let room = QUEUE.saturating_sub(way.state.waiting.load(Ordering::Acquire));
         let mut dropped = notices.len().saturating_sub(room);
         notices.truncate(room);
         if !notices.is_empty() {
             let count = notices.len();
-            way.waiting.fetch_add(count, Ordering::AcqRel);
+            way.state.waiting.fetch_add(count, Ordering::AcqRel);
             if way.notices.try_send(notices).is_err() {
-                way.waiting.fetch_sub(count, Ordering::AcqRel);
+                way.state.waiting.fetch_sub(count, Ordering::AcqRel);
                 dropped += count;
             }
         }
         if dropped > 0 {
             way.telemetry.emit(NotificationsDropped { count: dropped });
+        }
+    }
+
+    /// So many were sent with an acknowledgement that was not answered: they may have been heard, so they are not told again.
+    pub fn lost(&self, count: usize) {
+        if let Some(way) = self.way.as_ref().filter(|_| count > 0) {
+            way.telemetry.emit(NotificationsFailed {
+                count,
+                first: false,
+                reason: "the acknowledgement was not answered",
+            });
         }
     }
 }
@@ -117,7 +164,8 @@ impl Notifier {
             publisher: None,
             opened_before: false,
             asked: Instant::now(),
-            away: false,
+            messages: Messages::new(),
+            stamp: Stamp::default(),
             backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
         }
     }
@@ -136,16 +184,13 @@ impl Notifier {
             {
                 batch.extend(more);
             }
-            notices.waiting.fetch_sub(batch.len(), Ordering::AcqRel);
             for chunk in batch.chunks(TOGETHER) {
-                // A stop does not wait for what does not work.
-                if self.away && shutdown.stopping().is_cancelled() {
-                    let count = chunk.len();
-                    self.telemetry.emit(NotificationsFailed { count, first: false, reason: "stopping" });
+                let told = self.tell(chunk, &notices.state, &shutdown).await;
+                // Not before: what is settled meanwhile must not overtake them.
+                notices.state.waiting.fetch_sub(chunk.len(), Ordering::AcqRel);
+                if told {
                     continue;
                 }
-                let Err(error) = self.publish(chunk).await else { continue };
-                self.failed(chunk.len(), &error);
                 let pause = self.backoff.failed();
                 tokio::select! {
                     // The last ones are tried once and without a pause.
@@ -156,28 +201,48 @@ impl Notifier {
         }
     }
 
+    /// Publishes some notices and says what came of it. Whether that worked.
+    async fn tell(&mut self, notices: &[Notice], state: &State, shutdown: &Shutdown) -> bool {
+        let count = notices.len();
+        // A stop does not wait for what does not work.
+        if state.away.load(Ordering::Acquire) && shutdown.stopping().is_cancelled() {
+            self.telemetry.emit(NotificationsFailed { count, first: false, reason: "stopping" });
+            return true;
+        }
+        match self.publish(notices).await {
+            Ok(receivers) => {
+                self.backoff.succeeded();
+                if state.away.swap(false, Ordering::AcqRel) {
+                    self.telemetry.emit(NotifierBack);
+                }
+                self.telemetry.emit(NotificationsSent { count, receivers });
+                true
+            }
+            Err(error) => {
+                let first = !state.away.swap(true, Ordering::AcqRel);
+                self.telemetry.emit(NotificationsFailed { count, first, reason: &error.reason() });
+                false
+            }
+        }
+    }
+
     /// Publishes some notices, once: whether a failed attempt was heard is not known, and hearing twice is worse than not at all.
-    async fn publish(&mut self, notices: &[Notice]) -> Result<(), BrokerError> {
-        let mut publisher = match self.publisher.take() {
-            Some(publisher) if !publisher.is_gone() => publisher,
+    /// Returns how many subscribers were given one, summed over all of them.
+    async fn publish(&mut self, notices: &[Notice]) -> Result<u64, BrokerError> {
+        let mut publisher = match self.publisher.take().map(|mut publisher| (publisher.is_gone(), publisher)) {
+            Some((false, publisher)) => publisher,
             _ => self.connect().await?,
         };
-        let texts: Vec<(String, String)> =
-            notices.iter().map(|notice| (self.form.channel(notice), self.form.text(notice))).collect();
-        let messages = texts.iter().map(|(channel, text)| (channel.as_str(), text.as_str()));
-        let receivers: u64 = publisher.publish(messages).await?.iter().sum();
+        self.messages.clear();
+        write(&mut self.messages, &self.form, &mut self.stamp, notices);
+        let receivers = publisher.publish(&self.messages).await?;
         // Nobody may be there to hear it, or this is no primary any more, which answers the same.
         if receivers == 0 && self.asked.elapsed() >= ASK_EVERY {
             publisher.make_sure_of_primary().await?;
             self.asked = Instant::now();
         }
         self.publisher = Some(publisher);
-        self.backoff.succeeded();
-        if std::mem::take(&mut self.away) {
-            self.telemetry.emit(NotifierBack);
-        }
-        self.telemetry.emit(NotificationsSent { count: notices.len(), receivers });
-        Ok(())
+        Ok(receivers)
     }
 
     async fn connect(&mut self) -> Result<Publisher, BrokerError> {
@@ -188,9 +253,48 @@ impl Notifier {
         self.asked = Instant::now();
         Ok(publisher)
     }
+}
 
-    fn failed(&mut self, count: usize, error: &BrokerError) {
-        let first = !std::mem::replace(&mut self.away, true);
-        self.telemetry.emit(NotificationsFailed { count, first, reason: &error.reason() });
+fn write(messages: &mut Messages, form: &Form, stamp: &mut Stamp, notices: &[Notice]) {
+    for notice in notices {
+        messages.push(|channel, text| {
+            form.write_channel(channel, notice);
+            form.write_text(text, stamp, notice);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Action;
+    use crate::domain::id::EntryId;
+
+    fn notices(count: usize) -> Vec<Notice> {
+        let notice = |seq| Notice {
+            user: "u".into(),
+            order: "o".into(),
+            action: Action::Paid,
+            amount: None,
+            standing: None,
+            entry: EntryId::new(1, seq),
+            at_ms: 0,
+        };
+        (0..count as u64).map(notice).collect()
+    }
+
+    #[test]
+    fn a_few_go_along_with_their_acknowledgement_unless_they_would_hold_it_up_or_overtake_others() {
+        let template = |text: &str| text.parse().unwrap();
+        let form = Form { channel: template("{userId}"), kind: template("{action}") };
+        let (outbox, far) = Outbox::open(form, Telemetry::new().unwrap());
+        let along = |count| outbox.along(&notices(count)).map(|messages| messages.count());
+        assert_eq!([0, 1, ALONG, ALONG + 1].map(along), [None, Some(1), Some(ALONG), None]);
+        far.state.waiting.store(1, Ordering::Release);
+        assert_eq!(along(1), None, "an older one waits or is being sent");
+        far.state.waiting.store(0, Ordering::Release);
+        far.state.away.store(true, Ordering::Release);
+        assert_eq!(along(1), None, "nothing can be sent");
+        assert!(Outbox::closed().along(&notices(1)).is_none());
     }
 }

@@ -1,9 +1,11 @@
 //! `orderd audit`: each thing that should not be is planted once, and it finds that one and no other.
 
+use orderd::cli::sandbox::Options;
 use serde_json::{Value, json};
 
 use crate::harness::command::Ended;
 use crate::harness::postgres::Database;
+use crate::harness::proxy::Proxy;
 use crate::harness::{DEAD, GROUP, STREAM, World, field, servers};
 
 /// A stream of 30 events, one entry that is none, and one event that is impossible: all of it settled, by a worker that has stopped.
@@ -154,6 +156,29 @@ fn a_cut_through_what_a_group_needed_is_found() {
         } else {
             assert_eq!(found(&world, &[]), [ahead, needed], "{server}");
         }
+    }
+}
+
+#[test]
+fn what_is_acknowledged_and_cut_between_two_looks_is_no_finding() {
+    for (server, options) in servers::all() {
+        let world = World::with(Options { tcp: true, ..options });
+        settled(&world, &[]);
+        redis::cmd("XGROUP").arg(("CREATE", STREAM, "slow", "0")).exec(&mut world.redis()).unwrap();
+        let _: redis::Value = redis(&world, &format!("XREADGROUP GROUP slow s-0 COUNT 3 STREAMS {STREAM} >"));
+        let ids = ids(&world);
+        // It has seen what is pending, and looks whether that is still there.
+        let proxy = Proxy::new(world.server.port().unwrap(), "XRANGE\r\n$13\r\norders:events\r\n");
+        let mut connection = world.redis();
+        let (settled, kept) = (ids[..3].to_vec(), ids[3].clone());
+        proxy.first(move || {
+            let mut settle = redis::pipe();
+            settle.cmd("XACK").arg(STREAM).arg("slow").arg(settled);
+            settle.cmd("XTRIM").arg(STREAM).arg("MINID").arg(kept).exec(&mut connection).unwrap();
+        });
+        let through = format!("redis://127.0.0.1:{}", proxy.port());
+        assert_eq!(found(&world, &["--redis", &through]), [], "{server}");
+        assert!(proxy.has_acted(), "{server}");
     }
 }
 

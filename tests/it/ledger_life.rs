@@ -7,8 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use super::harness::faults::Faults;
-use super::harness::{Daemon, GROUP, STREAM, World, column, number, wait_until};
+use super::harness::{Daemon, GROUP, STREAM, World, column, number, servers, wait_until};
 
+const WATERMARK: &str = "{orders:events}:watermark:order-processors";
 const MARK: &str = "{orders:events}:ledger:order-processors";
 
 /// Adds an event under an id of the test's choice.
@@ -39,6 +40,28 @@ fn a_stream_that_was_deleted_and_gives_out_its_ids_again_loses_nothing() {
     assert_eq!(daemon.metric("orderd_generations_total"), Some(1.0));
     let lines = daemon.log_lines("an id came again with another entry");
     assert!(lines.len() == 1 && lines[0].contains("5-1") && lines[0].contains("5-2"), "{lines:?}");
+}
+
+#[test]
+fn a_stream_that_is_put_in_the_place_of_another_is_read_from_its_beginning_though_its_ids_reach_further() {
+    for (server, options) in servers::all() {
+        let world = World::with(options);
+        (1..=20).for_each(|n| add_as(&world, &format!("{n}-0"), &format!("a-{n}"), "created"));
+        let daemon = world.daemon("w", &[("trimmer.interval", "50ms"), ("consumers.block", "500ms")]);
+        world.wait_until_drained();
+        let watermark = || redis::cmd("GET").arg(WATERMARK).query::<Option<String>>(&mut world.redis()).expect("GET");
+        wait_until("the watermark is written", || watermark().is_some_and(|mark| mark.starts_with("20-0")));
+
+        let mut replace = redis::pipe();
+        replace.atomic().cmd("DEL").arg(STREAM);
+        for n in 1..=30 {
+            let add = replace.cmd("XADD").arg(STREAM).arg(format!("{n}-0")).arg("action").arg("created");
+            add.arg("orderId").arg(format!("b-{n}")).arg("amount").arg("1").arg("userId").arg("u");
+        }
+        replace.exec(&mut world.redis()).expect("another stream in its place");
+        wait_until("all of it is applied", || number(&world.ledger(), "SELECT count(*) FROM order_events") == 50);
+        assert_eq!(daemon.metric("orderd_generations_total"), Some(1.0), "{server}");
+    }
 }
 
 /// What the bookkeeper does at once when the daemon starts; else it looks once a minute.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use orderd::broker::address::Address;
 use orderd::broker::connect::Connector;
 use orderd::broker::error::Trouble;
+use orderd::broker::messages::Messages;
 use orderd::broker::pubsub::{Publisher, Topics};
 use orderd::cli::sandbox::Options;
+use orderd::domain::id::EntryId;
 use orderd::task::listener::{Heard, Listener, QUEUE};
 use orderd::telemetry::Telemetry;
 use serde_json::{Value, json};
@@ -47,6 +49,32 @@ impl Ear {
             }
         }
     }
+}
+
+/// The id of orderd's connection of this kind.
+fn client(world: &World, role: &str) -> Option<String> {
+    let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut world.redis()).unwrap();
+    let line = clients.lines().find(|line| line.contains(&format!(":{role} ")))?;
+    line.split(' ').next()?.strip_prefix("id=").map(str::to_owned)
+}
+
+fn publisher(world: &World) -> Option<String> {
+    client(world, "publisher")
+}
+
+/// Cuts a connection.
+fn kill(world: &World, id: &str) {
+    redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).exec(&mut world.redis()).unwrap();
+}
+
+/// A message to nobody in particular.
+fn hello() -> Messages {
+    let mut messages = Messages::new();
+    messages.push(|channel, text| {
+        channel.push_str("news");
+        text.push_str("hello");
+    });
+    messages
 }
 
 fn permit(world: &World, rule: &str) {
@@ -131,6 +159,8 @@ fn nothing_is_told_before_it_is_acknowledged() {
         number(&world.ledger(), "SELECT count(*) FROM order_events") == 1 && refused(&world, "xack") >= 3
     });
     assert_eq!((told(&daemon, "sent"), told(&daemon, "dropped")), (0, 0));
+    redis::cmd("PUBLISH").arg("notifications:user:x").arg("{\"so\":\"far\"}").exec(&mut world.redis()).unwrap();
+    assert_eq!(ear.message().1, json!({ "so": "far" }), "nothing was told until now");
     permit(&world, "+xack");
     assert_eq!(ear.message().1["orderId"], "a");
     assert_eq!(world.pending(), 0);
@@ -140,10 +170,12 @@ fn nothing_is_told_before_it_is_acknowledged() {
 fn an_event_that_was_applied_in_an_earlier_life_is_not_told_again() {
     let world = World::new();
     let mut ear = Ear::open(&world);
+    permit(&world, "-multi");
     let mut doomed = world.doomed_daemon("w", &[ON], "after-ack");
     created(&world, "a", "u");
     doomed.wait();
     // It died with the acknowledgement done and nobody told; what follows is told, and shows the gap by its version.
+    permit(&world, "+multi");
     world.add(&[("action", "paid"), ("orderId", "a"), ("amount", "49.99")]);
     let mut doomed = world.doomed_daemon("w", &[ON], "before-ack");
     doomed.wait();
@@ -152,6 +184,82 @@ fn an_event_that_was_applied_in_an_earlier_life_is_not_told_again() {
     world.add(&[("action", "shipped"), ("orderId", "a")]);
     let (_, message) = ear.message();
     assert_eq!((&message["type"], &message["version"]), (&json!("order.shipped"), &json!(3)));
+}
+
+#[test]
+fn a_few_are_told_in_one_go_with_their_acknowledgement_and_whoever_hears_of_one_finds_it_settled() {
+    let world = World::new();
+    let mut ear = Ear::open(&world);
+    let daemon = world.daemon("w", &[ON]);
+    daemon.wait_until_ready();
+    for n in 0..20 {
+        let entry = created(&world, &format!("a{n}"), "u");
+        assert_eq!(ear.message().1["entryId"], entry.as_str());
+        assert_eq!(world.pending(), 0, "{entry}");
+    }
+    wait_until("they are counted", || told(&daemon, "sent") == 20);
+    assert!(publisher(&world).is_none(), "a connection for them alone was not needed");
+    assert_eq!(daemon.metric("orderd_notification_receivers_total"), Some(20.0));
+}
+
+#[test]
+fn without_the_right_to_transactions_it_is_told_over_a_connection_of_its_own() {
+    let world = World::new();
+    permit(&world, "-multi");
+    let mut ear = Ear::open(&world);
+    let daemon = world.daemon("w", &[ON]);
+    for order in ["a", "b", "c"] {
+        created(&world, order, "u");
+        assert_eq!(ear.message().1["orderId"], order);
+    }
+    wait_until("they are counted", || told(&daemon, "sent") == 3);
+    assert!(publisher(&world).is_some());
+    assert_eq!(refused(&world, "multi"), 1, "asked once for a connection");
+}
+
+#[test]
+fn an_acknowledgement_does_not_fail_with_the_message_that_was_to_go_along() {
+    let world = World::new();
+    permit(&world, "-publish");
+    let mut ear = Ear::open(&world);
+    let daemon = world.daemon("w", &[ON]);
+    created(&world, "a", "u");
+    world.wait_until_drained();
+    wait_until("it is counted", || told(&daemon, "failed") == 1);
+    assert_eq!(
+        daemon.metric("orderd_redis_reconnects_total{connection=\"acks\"}"),
+        Some(0.0),
+        "it took no new connection"
+    );
+    permit(&world, "+publish");
+    created(&world, "b", "u");
+    assert_eq!(ear.message().1["orderId"], "b");
+    assert_eq!(told(&daemon, "failed"), 1);
+}
+
+#[test]
+fn events_of_one_order_are_told_in_their_order_whether_many_or_few_go_out_together() {
+    const ORDERS: usize = 20;
+    let world = World::new();
+    let mut ear = Ear::open(&world);
+    let daemon = world.daemon("w", &[ON, ("handler.kind", "none")]);
+    daemon.wait_until_ready();
+    let mut last = vec![EntryId::MIN; ORDERS];
+    for _ in 0..10 {
+        world.add_many(400, ORDERS);
+        for n in 0..ORDERS {
+            created(&world, &format!("order-{n}"), "u");
+        }
+        for _ in 0..400 + ORDERS {
+            let (_, message) = ear.message();
+            let text = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
+            let number: usize = text("orderId").trim_start_matches("order-").parse().unwrap();
+            let entry: EntryId = text("entryId").parse().unwrap();
+            assert!(entry > last[number], "{message} after {}", last[number]);
+            last[number] = entry;
+        }
+    }
+    wait_until("all of them are counted", || told(&daemon, "sent") == 10 * (400 + ORDERS as u64));
 }
 
 #[test]
@@ -198,26 +306,55 @@ fn a_subscriber_that_reads_nothing_is_cut_off_by_the_server_and_holds_up_nobody(
 }
 
 #[test]
-fn a_connection_that_is_cut_is_made_again_and_what_it_cost_is_counted() {
+fn a_connection_that_is_cut_is_made_again_before_anything_is_sent_over_it() {
+    let world = World::new();
+    permit(&world, "-multi");
+    let mut ear = Ear::open(&world);
+    let daemon = world.daemon("w", &[ON]);
+    for (round, order) in (0..3).zip(["a", "b", "c"]) {
+        created(&world, order, "u");
+        assert_eq!(ear.message().1["orderId"], order);
+        wait_until("it is counted", || told(&daemon, "sent") == round + 1);
+        kill(&world, &publisher(&world).expect("a publisher"));
+    }
+    created(&world, "d", "u");
+    assert_eq!(ear.message().1["orderId"], "d");
+    wait_until("it is counted", || told(&daemon, "sent") == 4);
+    assert_eq!((told(&daemon, "failed"), told(&daemon, "dropped")), (0, 0));
+    assert_eq!(daemon.metric("orderd_redis_reconnects_total{connection=\"publisher\"}"), Some(3.0));
+}
+
+#[test]
+fn an_acknowledgement_over_a_connection_that_was_cut_takes_its_message_along_over_the_next_one() {
     let world = World::new();
     let mut ear = Ear::open(&world);
     let daemon = world.daemon("w", &[ON]);
-    created(&world, "a", "u");
-    assert_eq!(ear.message().1["orderId"], "a");
-    let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut world.redis()).unwrap();
-    let publisher = clients.lines().find(|line| line.contains(":publisher ")).expect("a publisher");
-    let id = publisher.split(' ').next().and_then(|id| id.strip_prefix("id=")).unwrap();
-    redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).query::<u64>(&mut world.redis()).unwrap();
-    for n in 0..50 {
-        created(&world, &format!("b{n}"), "u");
+    for (round, order) in (0..3).zip(["a", "b", "c"]) {
+        created(&world, order, "u");
+        assert_eq!(ear.message().1["orderId"], order);
+        wait_until("it is counted", || told(&daemon, "sent") == round + 1);
+        kill(&world, &client(&world, "acks").expect("a connection for acknowledging"));
     }
-    world.wait_until_drained();
-    created(&world, "c", "u");
-    while ear.message().1["orderId"] != "c" {}
-    wait_until("each is accounted for", || {
-        told(&daemon, "sent") + told(&daemon, "failed") + told(&daemon, "dropped") >= 52
+    created(&world, "d", "u");
+    assert_eq!(ear.message().1["orderId"], "d");
+    wait_until("it is counted", || told(&daemon, "sent") == 4);
+    assert_eq!((told(&daemon, "failed"), told(&daemon, "dropped")), (0, 0));
+}
+
+#[test]
+fn a_publisher_whose_connection_was_cut_knows_it_without_publishing() {
+    let world = World::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let address = Address::parse(&world.server.url(), None).unwrap();
+        let connector = Connector::new(address, "test", Telemetry::new().unwrap()).unwrap();
+        let mut publisher = Publisher::open(&connector).await.unwrap();
+        assert_eq!(publisher.publish(&hello()).await, Ok(0));
+        assert!(!publisher.is_gone());
+        kill(&world, &client(&world, "publisher").expect("a publisher"));
+        wait_until("it knows", || publisher.is_gone());
+        assert!(publisher.publish(&hello()).await.is_err());
     });
-    assert_eq!(daemon.metric("orderd_redis_reconnects_total{connection=\"publisher\"}"), Some(1.0));
 }
 
 #[test]
@@ -232,7 +369,7 @@ fn a_primary_that_was_demoted_takes_messages_in_silence_and_is_not_believed() {
         publisher.make_sure_of_primary().await.unwrap();
         let demote = ("127.0.0.1", primary.server.port().unwrap());
         redis::cmd("REPLICAOF").arg(demote).query::<()>(&mut world.redis()).unwrap();
-        assert_eq!(publisher.publish([("news", "hello")]).await, Ok(vec![0]), "no error");
+        assert_eq!(publisher.publish(&hello()).await, Ok(0), "no error");
         let error = publisher.make_sure_of_primary().await.unwrap_err();
         assert!(matches!(error.trouble, Trouble::NotPrimary(_)), "{error}");
     });
@@ -269,8 +406,24 @@ fn after_a_restart_of_redis_it_is_told_again() {
     created(&world, "b", "u");
     assert_eq!(ear.message().1["orderId"], "b");
     wait_until("the connection was made anew", || {
-        daemon.metric("orderd_redis_reconnects_total{connection=\"publisher\"}") == Some(1.0)
+        daemon.metric("orderd_redis_reconnects_total{connection=\"acks\"}").unwrap_or_default() >= 1.0
     });
+}
+
+#[test]
+fn a_stop_does_not_try_everything_that_waits_on_a_server_that_takes_none_of_it() {
+    const EVENTS: u64 = 16_000;
+    let world = World::new();
+    permit(&world, "-publish");
+    let mut daemon = world.daemon("w", &[ON, ("handler.kind", "none")]);
+    daemon.wait_until_ready();
+    world.add_many(usize::try_from(EVENTS).unwrap(), 1_000);
+    world.wait_until_drained();
+    wait_until("it is known that nothing can be sent", || told(&daemon, "failed") > 0);
+    let (status, _) = daemon.stop();
+    assert!(status.success(), "{status}");
+    let tried = refused(&world, "publish");
+    assert!(tried < EVENTS / 2, "{tried} were tried");
 }
 
 #[test]

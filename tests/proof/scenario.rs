@@ -16,7 +16,7 @@ use crate::stage::journal::Journal;
 use crate::stage::producer::{self, Producer};
 use crate::stage::server::Kind;
 use crate::stage::stream::{GROUP, SLOW_GROUP, STREAM, dump};
-use crate::stage::{Props, Stage, sampler};
+use crate::stage::{Props, Stage, disk, sampler, starvation};
 
 /// How long the workers may take to come to the end of their work once nothing is done to them any more. Generous: it is the bound of
 /// a failure, on a busy machine.
@@ -53,6 +53,10 @@ pub(crate) enum Setting {
     Proxied,
     /// The ledger is in Postgres.
     OnPostgres,
+    /// The ledger is on a file system of its own, which is small.
+    OnASmallDisk,
+    /// The clock of the workers can be set.
+    WithAClock,
     /// Nothing is done that makes a takeover right.
     Calm,
     /// The same, and a second group is slow.
@@ -84,7 +88,7 @@ impl Scenario {
         name: "",
         fault: faults::none,
         instances: &["w1", "w2", "w3"],
-        produced: producer::Options { rate: 400, malformed: 2, too_early: 4, poison: false },
+        produced: producer::Options { rate: 400, malformed: 2, too_early: 4, poison: false, own_ids: false },
         settings: &[],
         crash_at: &[],
         setting: Setting::Usual,
@@ -99,6 +103,12 @@ impl Scenario {
         let name = format!("{} {}", take.series, self.name).trim().to_owned();
         let folder = folder().join(name.replace(',', "").replace(' ', "-"));
         let journal = Journal::begin(&folder);
+        if self.setting == Setting::OnASmallDisk && !disk::is_inside() {
+            if disk::run_inside(self.name, take.seed, &folder.with_extension("inside.log")).is_none() {
+                return self.left_out();
+            }
+            return Some(judge(&folder).expect("the files of the run can be read"));
+        }
         let mut needs: Vec<(String, u64)> =
             self.needs.iter().map(|(what, least)| ((*what).to_owned(), *least)).collect();
         let places = self.crash_at.iter().filter_map(|point| point.split(':').next()).filter(|_| take.enough > 0);
@@ -114,13 +124,15 @@ impl Scenario {
             needs,
         };
         journal.object(RUN, &run);
-        let Some(stage) = self.set(take, &journal) else {
-            assert!(std::env::var_os("CI").is_none(), "{}: something is missing here: run make test", self.name);
-            eprintln!("left out: {} (make test installs what it needs)", self.name);
-            return None;
-        };
+        let Some(stage) = self.set(take, &journal) else { return self.left_out() };
         self.play(stage, take, &journal);
         Some(judge(&folder).expect("the files of the run can be read"))
+    }
+
+    fn left_out(&self) -> Option<Judgement> {
+        assert!(std::env::var_os("CI").is_none(), "{}: something is missing here: run make test", self.name);
+        eprintln!("left out: {} (make test installs what it needs)", self.name);
+        None
     }
 
     fn set(&self, take: &Take, journal: &Journal) -> Option<Stage> {
@@ -132,6 +144,8 @@ impl Scenario {
             kind: self.servers,
             proxied: self.setting == Setting::Proxied || self.servers == Kind::Replicated,
             on_postgres: self.setting == Setting::OnPostgres,
+            with_a_clock: self.setting == Setting::WithAClock,
+            on_a_small_disk: self.setting == Setting::OnASmallDisk,
             settings: self.settings.iter().map(|setting| (*setting).to_owned()).collect(),
             environment: bug.into_iter().collect(),
             crash_points: self.crash_at,
@@ -157,6 +171,7 @@ impl Scenario {
         );
 
         let sampler = sampler::sample(journal, stage.servers.socket(), stage.ledger.clone());
+        let watch = starvation::watch(journal);
         let slow = (self.setting == Setting::SlowGroup).then(|| sampler::read_slowly(stage.servers.socket()));
         let producing = producer.start();
         self.trouble(&mut stage, take);
@@ -169,6 +184,7 @@ impl Scenario {
             journal.note(What::NotDrained);
         }
         sampler.stop();
+        watch.stop();
         slow.into_iter().for_each(sampler::Beside::stop);
         if stage.held.is_empty() {
             stage.up().iter().for_each(|worker| stage.stop(worker));

@@ -3,7 +3,7 @@
 //! Owns: the list.
 //! Never: how a run goes (`scenario`), or what is done in it (`faults`).
 
-use crate::faults::{self, limits, refusals, servers};
+use crate::faults::{self, limits, lives, refusals, servers};
 use crate::scenario::{Scenario, Setting};
 use crate::stage::producer;
 use crate::stage::server::Kind;
@@ -69,6 +69,13 @@ pub(crate) const WORKERS: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "clock of the workers set forward and back",
+        fault: faults::set_the_clock_of_the_workers,
+        setting: Setting::WithAClock,
+        needs: &[("steps of the workers' clock", 4), ("kills", 3), ("redelivered", 1)],
+        ..USUAL
+    },
+    Scenario {
         name: "workers without files",
         fault: limits::no_more_files,
         needs: &[("workers without files", 2), ("connections closed", 10)],
@@ -118,7 +125,14 @@ pub(crate) const SERVERS: &[Scenario] = &[
         name: "bad network",
         fault: faults::bad_network,
         setting: Setting::Proxied,
-        needs: &[("replies cut", 1), ("black holes", 1), ("half-open connections", 1)],
+        needs: &[
+            ("replies cut", 1),
+            ("black holes", 1),
+            ("one-way networks", 1),
+            ("half-open connections", 1),
+            ("connections reset", 1),
+            ("slow network", 1),
+        ],
         seconds: Some(15),
         ..USUAL
     },
@@ -172,7 +186,7 @@ pub(crate) const SERVERS: &[Scenario] = &[
         name: "ledger locked",
         fault: refusals::lock_ledger,
         setting: Setting::Calm,
-        needs: &[("ledger locked", 2)],
+        needs: &[("ledger locked", 2), ("locked for five times claim_after", 1)],
         ..USUAL
     },
     Scenario {
@@ -193,6 +207,14 @@ pub(crate) const SERVERS: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "disk of the ledger full",
+        fault: limits::fill_the_disk,
+        setting: Setting::OnASmallDisk,
+        told: Some(("there is no room left", "refusals of the ledger")),
+        needs: &[("full disks", 2), ("refusals of the ledger", 2)],
+        ..USUAL
+    },
+    Scenario {
         name: "ledger on Postgres, kill -9",
         fault: faults::kill,
         setting: Setting::OnPostgres,
@@ -207,6 +229,16 @@ pub(crate) const SERVERS: &[Scenario] = &[
         ..USUAL
     },
 ];
+
+/// Each life of the stream gives out the ids of the one before, for other entries.
+const IDS_AGAIN: Scenario = Scenario {
+    name: "ids used again",
+    fault: lives::use_ids_again,
+    produced: producer::Options { too_early: 0, own_ids: true, ..PRODUCED },
+    told: Some(("an id came again with another entry", "generations begun")),
+    needs: &[("streams deleted", 2), ("servers emptied", 1), ("ids used again", 500), ("generations begun", 3)],
+    ..USUAL
+};
 
 /// What others do to the stream, and everything together.
 pub(crate) const OTHERS: &[Scenario] = &[
@@ -225,6 +257,8 @@ pub(crate) const OTHERS: &[Scenario] = &[
         needs: &[("servers emptied", 3)],
         ..USUAL
     },
+    IDS_AGAIN,
+    Scenario { name: "ids used again, ledger on Postgres", setting: Setting::OnPostgres, ..IDS_AGAIN },
     Scenario { name: "key overwritten", fault: refusals::overwrite_key, needs: &[("keys overwritten", 2)], ..USUAL },
     Scenario {
         name: "malformed entries",

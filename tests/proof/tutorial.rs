@@ -69,7 +69,7 @@ fn play(take: &Take, journal: &Journal) {
     redis.ask(|connection| create.exec(connection)).expect("a group");
     let start = |index: usize| Looping::start(&socket, &ledger, &format!("w{index}-0"));
     let mut loops: Vec<Looping> = (0..WORKERS).map(start).collect();
-    let options = Options { rate: 400, malformed: 0, too_early: 0, poison: false };
+    let options = Options { rate: 400, malformed: 0, too_early: 0, poison: false, own_ids: false };
     let mut producer = Producer::new(journal, socket.clone(), options, take.seed);
     producer.begin_orders();
     let sampler = sampler::sample(journal, socket.clone(), Place::File(ledger.clone()));

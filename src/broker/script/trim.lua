@@ -53,12 +53,13 @@ if own == nil then
 end
 
 -- The watermark says up to where this group has settled everything, for the day on which it is lost. Out of memory, it waits.
-local mark
-if string.sub(own, 1, 1) == '(' then
-  mark = string.sub(own, 2)
-else
-  local before = redis.call('XREVRANGE', key, '(' .. own, '-', 'COUNT', 1)[1]
-  mark = before and before[1]
+-- Beside the id a digest of its entry, for another stream may stand at the key by then, with the same ids.
+local delivered = string.sub(own, 1, 1) == '('
+local bound = delivered and string.sub(own, 2) or ('(' .. own)
+local last = redis.call('XREVRANGE', key, bound, '-', 'COUNT', 1)[1]
+local mark = delivered and bound
+if last then
+  mark = last[1] .. ' ' .. redis.sha1hex(cmsgpack.pack(last[2]))
 end
 if mark then
   redis.pcall('SET', KEYS[2], mark)

@@ -1,11 +1,11 @@
 //! Commands as bytes.
 //!
-//! Owns: how a command is written, straight into the buffer that is sent.
+//! Owns: how commands are written, straight into the buffer that is sent.
 //! Never: a text made for an id that is written as bytes a moment later.
 
 use crate::domain::id::EntryId;
 
-/// A command that is being written. Its buffer is used again for the next one.
+/// A command that is being written, or several. The buffer is used again for the next ones.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Command {
     bytes: Vec<u8>,
@@ -15,11 +15,32 @@ pub(in crate::broker) struct Command {
 struct Digits([u8; 20], usize);
 
 impl Command {
+    /// Nothing written yet, with room for so many bytes.
+    pub(in crate::broker) fn with_room(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes) }
+    }
+
     /// Begins a command of this name. So many words have to follow, by [`Command::word`] and the like.
     pub(in crate::broker) fn begin(&mut self, name: &str, words: usize) -> &mut Self {
-        self.bytes.clear();
+        self.clear();
+        self.then(name, words)
+    }
+
+    /// The same, behind the commands that are there.
+    pub(in crate::broker) fn then(&mut self, name: &str, words: usize) -> &mut Self {
         self.head(b'*', 1 + words);
         self.word(name)
+    }
+
+    /// Commands that were written elsewhere.
+    pub(in crate::broker) fn commands(&mut self, commands: &[u8]) -> &mut Self {
+        self.bytes.extend_from_slice(commands);
+        self
+    }
+
+    /// Forgets what was written, and keeps the buffer.
+    pub(in crate::broker) fn clear(&mut self) {
+        self.bytes.clear();
     }
 
     /// The next word.

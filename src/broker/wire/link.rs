@@ -6,11 +6,13 @@
 use std::fmt;
 use std::io;
 
+use futures_util::FutureExt as _;
 use redis::Cmd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::batch::{Answer, Decoder};
 use super::token::{self, Line};
+use super::transaction::{self, Executed};
 use crate::broker::connect::{CONNECTING, Connector};
 use crate::broker::error::{BrokerError, Trouble};
 use crate::broker::stream::Stream;
@@ -89,6 +91,80 @@ impl Link {
             self.input.drain(..end);
             return answer;
         }
+    }
+
+    /// Waits for the answers to so many commands, each a number or an error. Returns the sum of the numbers, or the first error; after
+    /// that of a command, too, all answers are taken in.
+    pub(in crate::broker) async fn numbers(
+        &mut self,
+        operation: &'static str,
+        count: usize,
+    ) -> Result<u64, BrokerError> {
+        let (mut left, mut sum, mut said) = (count, 0, None);
+        while left > 0 {
+            let mut at = 0;
+            while left > 0
+                && let Some((line, end)) = token::line(&self.input, at).map_err(|_| BrokerError::reply(operation))?
+            {
+                (at, left) = (end, left - 1);
+                match line {
+                    Line::Number(number) => sum += u64::try_from(number).unwrap_or_default(),
+                    Line::Error(text) if said.is_none() => {
+                        said = Some(BrokerError::said(operation, &String::from_utf8_lossy(text)));
+                    }
+                    Line::Error(_) => {}
+                    Line::Text(_) => return Err(BrokerError::reply(operation)),
+                }
+            }
+            self.input.drain(..at);
+            if left > 0 {
+                self.receive(operation).await?;
+            }
+        }
+        said.map_or(Ok(sum), Err)
+    }
+
+    /// Waits for the answers to `MULTI`, so many commands that are answered by a number each, and `EXEC`. May be dropped at any time.
+    pub(in crate::broker) async fn executed(
+        &mut self,
+        operation: &'static str,
+        count: usize,
+    ) -> Result<Executed, BrokerError> {
+        loop {
+            match transaction::answer(operation, &self.input, count) {
+                Ok(Some((answer, end))) => {
+                    self.input.drain(..end);
+                    return Ok(answer);
+                }
+                Ok(None) => self.receive(operation).await?,
+                Err(_) => return Err(BrokerError::reply(operation)),
+            }
+        }
+    }
+
+    /// Waits for an answer that is a list of whatever: the word that it begins with. May be dropped at any time.
+    pub(in crate::broker) async fn first_word(&mut self, operation: &'static str) -> Result<String, BrokerError> {
+        let malformed = |_| BrokerError::reply(operation);
+        let end = loop {
+            match token::whole(&self.input, 0).map_err(malformed)? {
+                Some(((), end)) => break end,
+                None => self.receive(operation).await?,
+            }
+        };
+        let answer: Vec<u8> = self.input.drain(..end).collect();
+        if let Ok(Some((Line::Error(text), _))) = token::line(&answer, 0) {
+            return Err(BrokerError::said(operation, &String::from_utf8_lossy(text)));
+        }
+        let (_, first) = token::list(&answer, 0).map_err(malformed)?.ok_or_else(|| BrokerError::reply(operation))?;
+        let word = token::string(&answer, first).map_err(malformed)?;
+        let word = word.and_then(|((from, to), _)| answer.get(from..to)).unwrap_or_default();
+        Ok(String::from_utf8_lossy(word).into_owned())
+    }
+
+    /// Whether the connection is known to be gone: what would be sent over it would be lost. Nothing may be under way on it.
+    pub(in crate::broker) fn is_gone(&mut self) -> bool {
+        // Whatever can be read now, the end or something that nobody asked for, makes it useless.
+        !self.input.is_empty() || self.socket.read_buf(&mut self.input).now_or_never().is_some()
     }
 
     /// Waits for the answer to a read. May be dropped at any time.

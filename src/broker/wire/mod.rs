@@ -1,4 +1,5 @@
-//! The protocol of Redis, spoken without the client library where its cost shows: for reading and for acknowledging.
+//! The protocol of Redis, spoken without the client library where its cost shows: for reading, for acknowledging
+//! and for telling.
 //!
 //! Owns: a connection with the buffer for what arrives on it, commands as bytes, and taking replies apart where they lie.
 //! Never: any other command. What is rare goes through the library, which knows every reply there is.
@@ -7,3 +8,4 @@ pub mod batch;
 pub(super) mod command;
 pub(super) mod link;
 pub(super) mod token;
+pub(super) mod transaction;

@@ -75,6 +75,26 @@ pub(super) fn string(buffer: &[u8], at: usize) -> Arriving<(usize, usize)> {
     }
 }
 
+/// Where the whole answer at `at` ends, whatever it is made of.
+pub(super) fn whole(buffer: &[u8], mut at: usize) -> Arriving<()> {
+    let mut parts = 1_u64;
+    while parts > 0 {
+        parts -= 1;
+        let next = match buffer.get(at) {
+            Some(b'*') => list(buffer, at)?.map(|(count, next)| {
+                parts += u64::from(count.unwrap_or_default());
+                next
+            }),
+            Some(b'$') if buffer.get(at + 1) == Some(&b'-') => list(buffer, at)?.map(|(_, next)| next),
+            Some(b'$') => string(buffer, at)?.map(|(_, next)| next),
+            _ => line(buffer, at)?.map(|(_, next)| next),
+        };
+        let Some(next) = next else { return Ok(None) };
+        at = next;
+    }
+    Ok(Some(((), at)))
+}
+
 /// The number of a line that has to begin with `kind`.
 fn number(buffer: &[u8], at: usize, kind: u8) -> Arriving<i64> {
     let Some((&first, rest)) = buffer.get(at..).and_then(<[u8]>::split_first) else { return Ok(None) };
@@ -129,5 +149,14 @@ mod tests {
         }
         assert_eq!(line(&vec![b'+'; MAX_LINE], 0), Err(Malformed), "a line without an end");
         assert_eq!(line(b"+OK\n", 0), Err(Malformed), "half an end");
+    }
+
+    #[test]
+    fn an_answer_ends_with_the_last_of_its_parts_however_deep_it_lies() {
+        let role = b"*3\r\n$6\r\nmaster\r\n:9\r\n*2\r\n*3\r\n$1\r\na\r\n$-1\r\n+x\r\n*-1\r\n";
+        assert_eq!(whole(role, 0), Ok(Some(((), role.len()))));
+        assert!((0..role.len()).all(|cut| whole(&role[..cut], 0) == Ok(None)));
+        assert_eq!(whole(b"-ERR no\r\n:1\r\n", 0), Ok(Some(((), 9))));
+        assert_eq!(whole(b"*1\r\n?\r\n", 0), Err(Malformed));
     }
 }

@@ -91,6 +91,9 @@ impl<'c> Inbox<'c> {
         }
         let same_id = self.same_id.query_map((source, ms, sub), generation_and_digest)?;
         let same_id = same_id.collect::<Result<Vec<_>>>()?;
+        if bug::is("id-alone") && !same_id.is_empty() {
+            return Ok(None);
+        }
         let (generation, restarted) = match inbox::place(&same_id, digest, unstored(present)) {
             Place::Known if bug::is("no-inbox") => {
                 return Ok(Some(Noted { source, id: (ms, sub), generation: present, restarted: false }));

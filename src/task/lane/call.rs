@@ -17,6 +17,7 @@ use crate::broker::error::Unsettled;
 use crate::bug;
 use crate::crash;
 use crate::domain::batch::{Batch, Context, Work};
+use crate::domain::event::OrderEvent;
 use crate::domain::id::EntryId;
 use crate::domain::lanes::{Item as _, Run};
 use crate::domain::outcome::{Failure, Outcome};
@@ -231,8 +232,8 @@ impl LaneTask {
         // A handler that was left behind may still hold the batch; then it keeps it, and the events are copied.
         let works = Arc::try_unwrap(batch).unwrap_or_else(|batch| batch.to_vec());
         self.witness.say(works.iter().zip(&outcomes).filter_map(|(work, outcome)| match outcome {
-            Outcome::Applied | Outcome::AppliedTo(_) => Some((work.event.origin(), true)),
-            Outcome::Duplicate => Some((work.event.origin(), false)),
+            Outcome::Applied | Outcome::AppliedTo(_) => Some((work.event.origin(), true, text_of(&work.event))),
+            Outcome::Duplicate => Some((work.event.origin(), false, text_of(&work.event))),
             _ => None,
         }));
         let jobs = duties.into_iter().zip(works);
@@ -244,4 +245,10 @@ impl LaneTask {
         self.judge(jobs.zip(outcomes));
         self.lanes.finish(&lanes);
     }
+}
+
+/// What an event says, for the witness.
+fn text_of(OrderEvent { order, action, amount, .. }: &OrderEvent) -> String {
+    let amount = amount.map_or_else(|| "-".to_owned(), |amount| amount.to_string());
+    format!("{order} {} {amount}", action.as_str())
 }

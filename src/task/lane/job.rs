@@ -3,7 +3,7 @@
 //! Owns: from what was received to what can be run, or be buried at once.
 //! Never: Redis.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::broker::delivery::{Delivery, Origin, Received};
 use crate::broker::settle::Obituary;
@@ -123,7 +123,8 @@ impl Admission {
             return self.letters.push(Letter { delivery, entry: event.entry.on_its_own(), obituary });
         }
         let job = Job { delivery, event, life };
-        match record.and_then(|record| remaining(record.due_ms)) {
+        let now = epoch_ms(SystemTime::now());
+        match record.and_then(|record| policy.left(record.due_ms, now)) {
             Some(pause) => self.waiting.push((job, Instant::now() + pause)),
             None => self.jobs.push(job),
         }
@@ -155,9 +156,4 @@ fn obituary(delivery: &Delivery, life: Life, reason: DeadReason, error: String) 
 pub fn epoch_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn remaining(due_ms: u64) -> Option<Duration> {
-    let left = due_ms.saturating_sub(epoch_ms(SystemTime::now()));
-    (left > 0).then(|| Duration::from_millis(left))
 }

@@ -94,7 +94,7 @@ impl LaneTask {
                 };
                 self.watch.any_early |= failure.is_early();
                 // Whoever takes over what came too early has what it waits for, too, or may find it done: it is due at once.
-                let due_ms = epoch_ms(SystemTime::now() + if failure.is_early() { Duration::ZERO } else { pause });
+                let due_ms = if failure.is_early() { 0 } else { epoch_ms(SystemTime::now() + pause) };
                 let record = RetryRecord { failures: job.life.failures, due_ms, error: message.to_owned() };
                 self.start_park(&job, record);
                 job.event.entry = job.event.entry.on_its_own();

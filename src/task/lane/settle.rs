@@ -111,11 +111,13 @@ impl LaneTask {
         let mut batch = std::mem::take(&mut self.acks.waiting);
         let number = self.note_in_flight(batch.deliveries.iter().map(Delivery::id).collect());
         self.acks.under_way = true;
-        let broker = Arc::clone(&self.parts.broker);
+        let (broker, outbox) = (Arc::clone(&self.parts.broker), self.parts.outbox.clone());
+        let along = outbox.along(&batch.notices);
         self.steps.push(Box::pin(async move {
             crash::point("before-ack");
+            let count = batch.notices.len();
             let notices = std::mem::take(&mut batch.notices);
-            match broker.ack_then(std::mem::take(&mut batch.deliveries), notices).await {
+            match broker.ack_then(std::mem::take(&mut batch.deliveries), notices, along.as_ref()).await {
                 Ok(settled) => {
                     crash::point("after-ack");
                     if !batch.recorded.is_empty()
@@ -126,7 +128,10 @@ impl LaneTask {
                     Step::Acked(number, settled, batch)
                 }
                 Err(Unsettled { what: (deliveries, notices), error }) => {
-                    batch.notices = notices;
+                    batch.notices = notices.unwrap_or_else(|| {
+                        outbox.lost(count);
+                        Vec::new()
+                    });
                     Step::NotAcked(number, Unsettled { what: deliveries, error }, batch)
                 }
             }

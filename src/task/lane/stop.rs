@@ -29,7 +29,7 @@ impl LaneTask {
         let done = std::mem::take(&mut self.acks.waiting.deliveries);
         let notices = std::mem::take(&mut self.acks.waiting.notices);
         if !done.is_empty() {
-            match tokio::time::timeout_at(deadline.into(), self.parts.broker.ack_then(done, notices)).await {
+            match tokio::time::timeout_at(deadline.into(), self.parts.broker.ack_then(done, notices, None)).await {
                 Ok(Ok((_, receipt))) => self.parts.outbox.put(receipt),
                 Ok(Err(Unsettled { what: (deliveries, _), error })) => {
                     tracing::warn!(count = deliveries.len(), %error, "done, and not acknowledged");

@@ -1,4 +1,4 @@
-//! A proxy that cuts connections at the one moment that matters.
+//! A proxy that does something at the one moment that matters: it cuts a connection, or lets others act first.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -24,10 +24,14 @@ pub(crate) struct Proxy {
     listener: Option<JoinHandle<()>>,
 }
 
+/// What is done before a text goes by.
+type Act = Box<dyn FnOnce() + Send>;
+
 struct Shared {
     server: u16,
     text: &'static [u8],
     cuts: Mutex<Vec<Cut>>,
+    first: Mutex<Option<Act>>,
     closed: AtomicBool,
     ended: AtomicBool,
 }
@@ -41,6 +45,7 @@ impl Proxy {
             server,
             text: text.as_bytes(),
             cuts: Mutex::default(),
+            first: Mutex::default(),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
@@ -65,6 +70,16 @@ impl Proxy {
     /// Cuts the next connection on which the text goes by.
     pub(crate) fn cut(&self, cut: Cut) {
         self.shared.cuts.lock().unwrap().insert(0, cut);
+    }
+
+    /// Does this before the server gets the text for the next time.
+    pub(crate) fn first(&self, act: impl FnOnce() + Send + 'static) {
+        *self.shared.first.lock().unwrap() = Some(Box::new(act));
+    }
+
+    /// Whether that was done.
+    pub(crate) fn has_acted(&self) -> bool {
+        self.shared.first.lock().unwrap().is_none()
     }
 
     /// Whether every cut that was asked for was made.
@@ -99,6 +114,8 @@ fn pass(client: TcpStream, shared: &Arc<Shared>) {
         while let Ok(length @ 1..) = from_client.read(&mut buffer) {
             let bytes = &buffer[..length];
             let goes_by = bytes.windows(shared.text.len()).any(|window| window == shared.text);
+            let act = goes_by.then(|| shared.first.lock().unwrap().take()).flatten();
+            act.into_iter().for_each(|act| act());
             match goes_by.then(|| shared.cuts.lock().unwrap().pop()).flatten() {
                 Some(Cut::Before) => break,
                 Some(Cut::Answer) => let_through.store(0, Ordering::SeqCst),

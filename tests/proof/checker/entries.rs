@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::history::History;
+use super::lives;
 use super::record::{Added, Applied, Fate, Id, Letter, What};
 use super::{Class, Violation};
 
@@ -165,11 +166,8 @@ fn is_whole(letter: &Letter, added: &Added) -> bool {
 }
 
 /// Whether an entry with these fields can have become this row.
-fn says(fields: &[(String, String)], row: &Applied) -> bool {
-    let field = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
-    field("orderId") == Some(&row.order)
-        && field("action") == Some(&row.action)
-        && row.amount.as_deref().is_none_or(|amount| field("amount") == Some(amount))
+fn says(fields: &Fields, row: &Applied) -> bool {
+    lives::says(fields, &row.order, &row.action, row.amount.as_deref())
 }
 
 fn violation(class: Class, entry: Id, what: &str) -> Violation {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use super::lives;
 use super::record::{self, Added, Applied, Fact, Id, Letter, OrderRow, Run, Sample, Stream, What, Witnessed};
 
 /// Everything that is known of a run.
@@ -56,6 +57,12 @@ impl History {
             index: Index::default(),
         };
         history.applied.sort_by_key(|row| row.seq);
+        for fact in &history.facts {
+            if let What::LettersDeleted { letters } = &fact.what {
+                history.letters.extend_from_slice(letters);
+            }
+        }
+        lives::tell_apart(&mut history);
         history.index = Index::of(&history);
         Ok(history)
     }

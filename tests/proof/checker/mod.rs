@@ -12,6 +12,7 @@ use self::record::Id;
 
 mod entries;
 pub(crate) mod history;
+mod lives;
 mod moments;
 mod order;
 pub(crate) mod record;
@@ -69,7 +70,7 @@ pub(crate) enum Verdict {
     Valid,
     /// A promise was broken.
     Invalid,
-    /// Nothing is wrong, and the run shows nothing: this is missing.
+    /// Nothing is wrong, and the run shows nothing, for these reasons.
     Unknown(Vec<String>),
 }
 
@@ -89,11 +90,14 @@ pub(crate) fn judge(folder: &Path) -> Result<Judgement, String> {
     let mut violations = Vec::new();
     entries::check(&history, &mut violations);
     order::check(&history, &mut violations);
-    moments::check(&history, &mut violations);
+    let starved = moments::check(&history, &mut violations);
     witness::check(&history, &mut violations);
     let counts = report::counts(&history);
     let missing = history.run.needs.iter().filter(|(what, least)| counts.get(what).copied().unwrap_or(0) < *least);
-    let missing: Vec<String> = missing.map(|(what, least)| format!("{what} (at least {least})")).collect();
+    let missing = missing.map(|(what, least)| format!("it did not bite: {what} (at least {least})"));
+    let starved =
+        (starved > 0).then(|| format!("leases that changed hands while the machine kept somebody waiting: {starved}"));
+    let missing: Vec<String> = missing.chain(starved).collect();
     let verdict = match (violations.is_empty(), missing.is_empty()) {
         (false, _) => Verdict::Invalid,
         (true, false) => Verdict::Unknown(missing),
@@ -149,7 +153,7 @@ impl fmt::Display for Verdict {
         match self {
             Self::Valid => f.write_str("valid"),
             Self::Invalid => f.write_str("INVALID"),
-            Self::Unknown(missing) => write!(f, "unknown: it did not bite: {}", missing.join(", ")),
+            Self::Unknown(missing) => write!(f, "unknown: {}", missing.join(", ")),
         }
     }
 }

@@ -12,16 +12,33 @@ use super::{Class, Violation};
 /// A fact is noted a little before or after it is true.
 const BLUR_MS: u64 = 500;
 
-pub(crate) fn check(history: &History, found: &mut Vec<Violation>) {
+/// So long before a lease changes hands its holder has failed to renew it: `claim_after`, and the time of a sweep.
+const LEASE_MS: u64 = 2_000;
+
+/// Returns how often a lease changed hands needlessly while the machine did not let run whoever was ready to. Of those nobody can say
+/// whose fault they are.
+pub(crate) fn check(history: &History, found: &mut Vec<Violation>) -> usize {
     premature_acks(history, found);
     unsafe_trims(history, found);
+    let mut moved = Vec::new();
     if history.run.calm {
-        needless_redeliveries(history, found);
+        moved.extend(needless_redeliveries(history));
     }
     if history.run.leases {
-        stolen_leases(history, found);
+        moved.extend(stolen_leases(history));
     }
+    let (starved, needless): (Vec<_>, Vec<_>) = moved.into_iter().partition(|(at, _)| is_starved(history, *at));
+    found.extend(needless.into_iter().map(|(_, violation)| violation));
     ends(history, found);
+    starved.len()
+}
+
+/// Whether the machine kept somebody waiting before a lease changed hands at `at`.
+fn is_starved(history: &History, moved: u64) -> bool {
+    history.facts.iter().any(|fact| match fact.what {
+        What::Starved { ms } => fact.at <= moved + BLUR_MS && fact.at + ms + LEASE_MS >= moved,
+        _ => false,
+    })
 }
 
 /// The instance that a consumer belongs to.
@@ -88,22 +105,25 @@ fn unsafe_trims(history: &History, found: &mut Vec<Violation>) {
 }
 
 /// In a calm run every entry is delivered once, to one worker.
-fn needless_redeliveries(history: &History, found: &mut Vec<Violation>) {
+fn needless_redeliveries(history: &History) -> Vec<(u64, Violation)> {
+    let mut found = Vec::new();
     let mut seen: HashMap<Id, &Held> = HashMap::new();
     let mut blamed: HashSet<Id> = HashSet::new();
-    for held in pending(history).map(|(_, held)| held) {
+    for (at, held) in pending(history) {
         let first = *seen.entry(held.id).or_insert(held);
         let moved = instance(&first.owner) != instance(&held.owner);
         if (moved || held.count > 1) && blamed.insert(held.id) {
             let what =
                 format!("first with {} ({}), then with {} ({})", first.owner, first.count, held.owner, held.count);
-            found.push(Violation { class: Class::NeedlessRedelivery, entry: Some(held.id), what });
+            found.push((at, Violation { class: Class::NeedlessRedelivery, entry: Some(held.id), what }));
         }
     }
+    found
 }
 
 /// An entry that a second worker has taken over does not go back to the first while the second is alive.
-fn stolen_leases(history: &History, found: &mut Vec<Violation>) {
+fn stolen_leases(history: &History) -> Vec<(u64, Violation)> {
+    let mut found = Vec::new();
     let mut lives: HashMap<Id, Vec<(u64, &str)>> = HashMap::new();
     for (at, held) in pending(history) {
         let life = lives.entry(held.id).or_default();
@@ -121,11 +141,12 @@ fn stolen_leases(history: &History, found: &mut Vec<Violation>) {
                 .any(|fact| fact.worker() == Some(second) && fact.at + BLUR_MS >= *taken && fact.at <= *back + BLUR_MS);
             if first == third && !excuse {
                 let what = format!("{second} had it from {taken} on, and at {back} it was back with {first}");
-                found.push(Violation { class: Class::StolenLease, entry: Some(id), what });
+                found.push((*back, Violation { class: Class::StolenLease, entry: Some(id), what }));
                 break;
             }
         }
     }
+    found
 }
 
 /// A worker that is told to stop leaves nothing that it has done, and no worker ends by itself.

@@ -28,10 +28,12 @@ pub(crate) const WITNESS: &str = "witness.jsonl";
 /// The state of the stream at the end: one [`Stream`].
 pub(crate) const END: &str = "end.json";
 
-/// The id of an entry.
+/// The id of an entry, and the life of the stream in which it was given out: a stream that is deleted and made again may give out its
+/// ids again. Written as Redis writes it, with the life behind it where it is not the first: `5-1@2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Id {
+    pub life: u64,
     pub ms: u64,
     pub n: u64,
 }
@@ -99,6 +101,9 @@ pub(crate) struct OrderRow {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Letter {
     pub fields: Vec<(String, String)>,
+    /// The life of the stream from which it was buried, which its fields do not say: found by what was added.
+    #[serde(skip)]
+    pub life: u64,
 }
 
 /// The stream at one moment.
@@ -142,6 +147,10 @@ pub(crate) struct Witnessed {
     pub entry: Id,
     /// Whether it was put there then; else it was found there.
     pub fresh: bool,
+    /// What the event said, as the worker understood it.
+    pub order: String,
+    pub action: String,
+    pub amount: Option<String>,
 }
 
 /// Something that was done to the system, or that it did by itself.
@@ -179,6 +188,8 @@ pub(crate) enum What {
     ServerRestarted { last_generated: Id },
     /// Somebody else deleted these entries.
     Deleted { ids: Vec<Id> },
+    /// Somebody else deleted these dead letters, which had been rightly there.
+    LettersDeleted { letters: Vec<Letter> },
     /// The group was removed.
     GroupLost,
     /// These entries are in the hand of a consumer that the harness plays, until the end.
@@ -187,6 +198,8 @@ pub(crate) enum What {
     Injected { kind: String },
     /// The same, so many times: of what can be counted only afterwards.
     Counted { kind: String, count: u64 },
+    /// For so long the machine did not let run whoever was ready to.
+    Starved { ms: u64 },
     /// The workers did not come to an end of their work in time.
     NotDrained,
 }
@@ -215,7 +228,15 @@ impl Letter {
 
     /// The entry that was buried.
     pub(crate) fn entry(&self) -> Option<Id> {
-        self.fact("_id")?.parse().ok()
+        let id: Id = self.fact("_id")?.parse().ok()?;
+        Some(id.in_life(self.life))
+    }
+}
+
+impl Id {
+    /// The same id in another life of the stream.
+    pub(crate) fn in_life(self, life: u64) -> Self {
+        Self { life, ..self }
     }
 }
 
@@ -223,7 +244,10 @@ impl FromStr for Id {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.split_once('-').and_then(|(ms, n)| Some(Self { ms: ms.parse().ok()?, n: n.parse().ok()? }));
+        let (id, life) = text.split_once('@').unwrap_or((text, "0"));
+        let parsed = id
+            .split_once('-')
+            .and_then(|(ms, n)| Some(Self { life: life.parse().ok()?, ms: ms.parse().ok()?, n: n.parse().ok()? }));
         parsed.ok_or_else(|| format!("{text:?} is not the id of an entry"))
     }
 }
@@ -244,6 +268,7 @@ impl From<Id> for String {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.ms, self.n)
+        write!(f, "{}-{}", self.ms, self.n)?;
+        if self.life > 0 { write!(f, "@{}", self.life) } else { Ok(()) }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) fn counts(history: &History) -> BTreeMap<String, u64> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut add = |what: &str, count: usize| *counts.entry(what.to_owned()).or_default() += count as u64;
     add("added", history.added.len());
+    let ids: HashSet<Id> = history.added.iter().filter_map(|added| added.id).map(|id| id.in_life(0)).collect();
+    add("ids used again", history.added.iter().filter(|added| added.id.is_some()).count() - ids.len());
     add("unanswered", history.added.iter().filter(|added| added.id.is_none()).count());
     add("applied", history.applied.len());
     add("dead letters", history.letters.len());
@@ -58,6 +60,8 @@ pub(crate) fn counts(history: &History) -> BTreeMap<String, u64> {
             What::HeldOnPurpose { ids } => add("held on purpose", ids.len()),
             What::Injected { kind } => add(kind, 1),
             What::Counted { kind, count } => add(kind, usize::try_from(*count).unwrap_or(usize::MAX)),
+            What::LettersDeleted { letters } => add("dead letters deleted", letters.len()),
+            What::Starved { .. } => add("waits for the machine", 1),
             What::Thawed { .. } | What::Died { .. } | What::NotDrained => {}
         }
     }
@@ -123,6 +127,7 @@ fn life(history: &History, id: Id, text: &mut String) {
         match &fact.what {
             What::Deleted { ids } if !ids.contains(&id) => {}
             What::Deleted { .. } => line(fact.at, "deleted by somebody else".to_owned()),
+            What::LettersDeleted { letters } => line(fact.at, format!("({} dead letters deleted)", letters.len())),
             What::Stopped { worker, ok, .. } => line(fact.at, format!("({worker} stopped, in good order: {ok})")),
             what => line(fact.at, format!("({what:?})")),
         }

@@ -25,7 +25,7 @@ struct Files {
 }
 
 fn id(ms: u64) -> Id {
-    Id { ms, n: 0 }
+    Id { life: 0, ms, n: 0 }
 }
 
 fn pairs(fields: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -83,7 +83,7 @@ fn valid() -> Files {
         files.added.push(Added { at: ms, id: Some(id(ms)), fields: fields.clone(), fate });
         if n == 13 {
             let facts = pairs(&[("_id", "13-0"), ("_failures", "3"), ("_reason", "max-failures"), ("_dead_at", "114")]);
-            files.letters.push(Letter { fields: [fields, facts].concat() });
+            files.letters.push(Letter { fields: [fields, facts].concat(), life: 0 });
             continue;
         }
         versions[n % 2] += 1;
@@ -98,7 +98,7 @@ fn valid() -> Files {
     let broken = pairs(&[("orderId", "a"), ("action", "paid"), ("amount", "1,5")]);
     files.added.push(Added { at: 21, id: Some(id(21)), fields: broken.clone(), fate: Fate::Buried });
     let facts = pairs(&[("_id", "21-0"), ("_failures", "0"), ("_reason", "bad-amount"), ("_dead_at", "121")]);
-    files.letters.push(Letter { fields: [broken, facts].concat() });
+    files.letters.push(Letter { fields: [broken, facts].concat(), life: 0 });
     unanswered(&mut files);
     for (at, delivered, pending) in [(3, 4, (4, "w1-0", 1)), (8, 10, (9, "w1-0", 1)), (12, 14, (13, "w1-1", 1))] {
         files.samples.push(Sample {
@@ -108,14 +108,24 @@ fn valid() -> Files {
         });
     }
     files.samples.push(Sample { at: 300, stream: stream(1, 22, 22, &[(13, "w2-0", 2)]), mark: 22 });
-    let told = |row: &Applied| Witnessed { worker: worker("w1"), entry: row.entry, fresh: true };
-    files.witness = files.applied.iter().map(told).collect();
-    files.witness.push(Witnessed { worker: worker("w2"), entry: id(14), fresh: false });
+    files.witness = files.applied.iter().map(|row| told("w1", row)).collect();
+    let again = Witnessed { fresh: false, ..told("w2", row_of(&files, 14)) };
+    files.witness.push(again);
     files.facts.push(fact(10, What::Started { worker: worker("w1") }));
     files.facts.push(fact(11, What::Started { worker: worker("w2") }));
     files.facts.push(fact(150, What::Killed { worker: worker("w1"), in_flight: 1 }));
     files.facts.push(fact(400, What::Stopped { worker: worker("w2"), ok: true, mark: 22, left: Vec::new() }));
     files
+}
+
+/// What a worker is told of an event that has just been applied.
+fn told(name: &str, row: &Applied) -> Witnessed {
+    let Applied { entry, order, action, amount, .. } = row.clone();
+    Witnessed { worker: worker(name), entry, fresh: true, order, action, amount }
+}
+
+fn row_of(files: &Files, ms: u64) -> &Applied {
+    files.applied.iter().find(|row| row.entry == id(ms)).unwrap()
 }
 
 fn unanswered(files: &mut Files) {
@@ -189,7 +199,7 @@ fn a_run_in_which_the_fault_did_not_bite_shows_nothing() {
     let mut files = valid();
     files.facts.retain(|fact| !matches!(fact.what, What::Killed { .. }));
     files.run.leases = false;
-    assert_eq!(judged(&files).verdict, Verdict::Unknown(vec!["kills (at least 1)".to_owned()]));
+    assert_eq!(judged(&files).verdict, Verdict::Unknown(vec!["it did not bite: kills (at least 1)".to_owned()]));
 }
 
 #[test]
@@ -329,6 +339,22 @@ fn a_redelivery_without_a_reason_is_found() {
 }
 
 #[test]
+fn a_redelivery_while_the_machine_kept_somebody_waiting_says_nothing_and_at_any_other_time_it_is_found() {
+    let starved = |at| {
+        let mut files = valid();
+        files.run.calm = true;
+        // Seen with its second worker at 300.
+        files.samples.iter_mut().for_each(|sample| sample.at += 10_000);
+        files.facts.push(fact(at, What::Starved { ms: 700 }));
+        judged(&files).verdict
+    };
+    let why = "leases that changed hands while the machine kept somebody waiting: 1".to_owned();
+    assert_eq!(starved(9_500), Verdict::Unknown(vec![why]));
+    assert_eq!(starved(7_000), Verdict::Invalid, "long before");
+    assert_eq!(starved(11_000), Verdict::Invalid, "after it");
+}
+
+#[test]
 fn a_lease_that_was_stolen_back_is_found() {
     let steal = |files: &mut Files| {
         for (at, owner) in [(1_000, "w1-0"), (2_000, "w2-0"), (3_000, "w1-1")] {
@@ -345,16 +371,80 @@ fn a_lease_that_was_stolen_back_is_found() {
 #[test]
 fn a_ledger_that_does_not_agree_with_what_the_workers_were_told_is_found() {
     planted(Class::Contradiction, |files| {
-        files.witness.push(Witnessed { worker: worker("w1"), entry: id(13), fresh: true });
+        let line = Witnessed { entry: id(13), ..told("w1", row_of(files, 12)) };
+        files.witness.push(line);
     });
     planted(Class::Contradiction, |files| files.witness.retain(|line| line.entry != id(20)));
     planted(Class::Duplicated, |files| {
-        files.witness.push(Witnessed { worker: worker("w2"), entry: id(20), fresh: true });
+        let line = told("w2", row_of(files, 20));
+        files.witness.push(line);
     });
     let mut files = valid();
     files.witness.clear();
     files.run.witnessed = false;
     assert_eq!(judged(&files).verdict, Verdict::Valid, "nobody was asked");
+}
+
+/// The stream was deleted and made again: 1 to 3 are other entries now, one of them no event. What is written beside them names no life.
+fn two_lives() -> Files {
+    let mut files = valid();
+    let again = |n: u64| id(n).in_life(1);
+    for (n, amount) in [(1, "91"), (2, "92")] {
+        let fields = pairs(&[("orderId", "c"), ("action", "paid"), ("amount", amount)]);
+        files.added.push(Added { at: 500 + n, id: Some(again(n)), fields, fate: Fate::Applied });
+        let (order, action) = ("c".to_owned(), "paid".to_owned());
+        let seq = 22 + n.cast_signed();
+        let amount = Some(amount.to_owned());
+        files.applied.push(Applied { seq, entry: id(n), order, action, amount, version: n, at: 510 });
+        let line = told("w1", &files.applied[files.applied.len() - 1]);
+        files.witness.push(line);
+    }
+    let broken = pairs(&[("orderId", "c"), ("action", "paid"), ("amount", "9,3")]);
+    files.added.push(Added { at: 503, id: Some(again(3)), fields: broken.clone(), fate: Fate::Buried });
+    let facts = pairs(&[("_id", "3-0"), ("_failures", "0"), ("_reason", "bad-amount"), ("_dead_at", "513")]);
+    files.letters.push(Letter { fields: [broken, facts].concat(), life: 0 });
+    files.orders.push(OrderRow { order: "c".to_owned(), refunded: "0".to_owned(), version: 2 });
+    files.end = stream(1, 3, 3, &[]);
+    files.end.first = Some(again(1));
+    files.end.last_generated = again(3);
+    files.end.groups.iter_mut().for_each(|group| group.last_delivered = again(3));
+    files.samples.push(Sample { at: 600, stream: files.end.clone(), mark: 24 });
+    files
+}
+
+#[test]
+fn the_lives_of_an_id_are_told_apart_by_what_was_added() {
+    let judgement = judged(&two_lives());
+    assert_eq!((&judgement.verdict, judgement.count("ids used again")), (&Verdict::Valid, 3), "{}", judgement.report);
+
+    // Taken for the entry that had its id before, and acknowledged.
+    let dropped = |files: &mut Files| {
+        files.applied.pop();
+        files.witness.pop();
+        files.orders.last_mut().unwrap().version = 1;
+    };
+    let mut files = two_lives();
+    dropped(&mut files);
+    assert_eq!(judged(&files).classes(), [Class::Lost, Class::PrematureAck]);
+    let mut files = two_lives();
+    dropped(&mut files);
+    files.facts.push(fact(550, What::Deleted { ids: vec![id(2)] }));
+    assert_eq!(judged(&files).verdict, Verdict::Invalid, "what was deleted is the entry of another life");
+
+    let mut files = two_lives();
+    let again = Applied { seq: 25, version: 3, ..files.applied.last().unwrap().clone() };
+    files.applied.push(again);
+    files.orders.last_mut().unwrap().version = 3;
+    assert_eq!(judged(&files).classes(), [Class::Duplicated]);
+
+    let mut files = two_lives();
+    files.letters.pop();
+    assert_eq!(judged(&files).classes(), [Class::Lost, Class::PrematureAck]);
+
+    let mut files = two_lives();
+    let letters = vec![files.letters.pop().unwrap()];
+    files.facts.push(fact(550, What::LettersDeleted { letters }));
+    assert_eq!(judged(&files).verdict, Verdict::Valid, "somebody deleted the letter, which had been there");
 }
 
 #[test]

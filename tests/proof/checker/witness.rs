@@ -1,7 +1,7 @@
 //! The second witness: what each worker was told, in a file of its own, against the ledger.
 //!
 //! Owns: contradiction, and duplicated as the workers saw it.
-//! Never: a judgement of an entry that had two lives: what the workers wrote names an id only.
+//! Never: a look at the ledger itself: both are read from files.
 
 use std::collections::{HashMap, HashSet};
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::checker::record::{Id, What};
 use crate::stage::Stage;
+use crate::stage::disk::Disk;
 use crate::stage::stream::{DEAD, SLOW_GROUP, STREAM};
 use crate::stage::worker::Allowance;
 
@@ -47,6 +48,15 @@ pub(crate) fn no_more_room(stage: &mut Stage) {
     stage.journal.injected("ledgers that cannot grow");
     stage.pause_between(300, 2_000);
     workers.iter().for_each(|worker| stage.allow(worker, Allowance::FileSize, None));
+}
+
+/// The disk of the ledger is full, to the last byte.
+pub(crate) fn fill_the_disk(stage: &mut Stage) {
+    stage.pause_between(500, 900);
+    stage.disk.iter().for_each(Disk::fill);
+    stage.journal.injected("full disks");
+    stage.pause_between(300, 2_000);
+    stage.disk.iter().for_each(Disk::clear);
 }
 
 /// Redis cannot save, and takes no writes for that.

@@ -11,6 +11,7 @@ use crate::stage::proxy::Weather;
 use crate::stage::stream::{DEAD, GROUP, STREAM};
 
 pub(crate) mod limits;
+pub(crate) mod lives;
 pub(crate) mod refusals;
 pub(crate) mod servers;
 
@@ -53,6 +54,16 @@ pub(crate) fn freeze(stage: &mut Stage) {
     stage.pause(Duration::from_secs(3));
     stage.thaw(&worker);
     stage.pause(Duration::from_secs(1));
+}
+
+/// The clock of the workers is set forward by an hour and back again, or back and forward. Some of them are killed meanwhile.
+pub(crate) fn set_the_clock_of_the_workers(stage: &mut Stage) {
+    let offsets = ["+1h", "+0", "-1h", "+0"];
+    let offset = offsets[stage.turns % offsets.len()];
+    stage.turns += 1;
+    stage.clock.iter().for_each(|clock| clock.set(offset));
+    stage.journal.injected("steps of the workers' clock");
+    kill(stage);
 }
 
 /// Every connection of the workers is closed at the server, every 50 ms for a while.

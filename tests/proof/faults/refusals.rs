@@ -47,9 +47,14 @@ pub(crate) fn overwrite_key(stage: &mut Stage) {
 /// Another process holds the lock of the ledger, sometimes for longer than a worker waits for it.
 pub(crate) fn lock_ledger(stage: &mut Stage) {
     stage.pause_between(500, 900);
-    let pause = Duration::from_millis(stage.rng.u64(500..=7_000));
-    hold_ledger(stage, pause);
+    // The first time for five times `claim_after`: that is a slow handler.
+    let pause = if stage.locks == 0 { 5_000 } else { stage.rng.u64(500..=7_000) };
+    stage.locks += 1;
+    hold_ledger(stage, Duration::from_millis(pause));
     stage.journal.injected("ledger locked");
+    if pause >= 5_000 {
+        stage.journal.injected("locked for five times claim_after");
+    }
 }
 
 /// Holds the lock of the ledger for so long.

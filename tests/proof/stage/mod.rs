@@ -15,6 +15,8 @@ use fastrand::Rng;
 use orderd::cli::sandbox::Options;
 
 use self::book::Place as Ledger;
+use self::clock::Clock;
+use self::disk::Disk;
 use self::journal::{Journal, now};
 use self::proxy::Proxy;
 use self::server::{Kind, Servers};
@@ -24,11 +26,14 @@ use crate::checker::record::{Id, Stream, What};
 use crate::postgres::{Database, Postgres};
 
 pub(crate) mod book;
+pub(crate) mod clock;
+pub(crate) mod disk;
 pub(crate) mod journal;
 pub(crate) mod producer;
 pub(crate) mod proxy;
 pub(crate) mod sampler;
 pub(crate) mod server;
+pub(crate) mod starvation;
 pub(crate) mod stream;
 pub(crate) mod worker;
 
@@ -46,6 +51,10 @@ pub(crate) struct Stage {
     pub servers: Servers,
     pub redis: Redis,
     pub ledger: Ledger,
+    /// What the ledger lies on, where that is a file system of its own.
+    pub disk: Option<Disk>,
+    /// The clock of the workers, where it can be set.
+    pub clock: Option<Clock>,
     pub journal: Journal,
     pub rng: Rng,
     settings: Vec<String>,
@@ -57,11 +66,14 @@ pub(crate) struct Stage {
     pub held: Vec<Id>,
     /// How often the weather has changed.
     pub weathers: usize,
+    /// How often the ledger was locked.
+    pub locks: usize,
     /// How often something was done that takes turns.
     pub turns: usize,
 }
 
 /// What a stage is made of.
+#[expect(clippy::struct_excessive_bools, reason = "each is a part of its own")]
 pub(crate) struct Props {
     pub journal: Journal,
     pub server: Options,
@@ -69,6 +81,9 @@ pub(crate) struct Props {
     pub kind: Kind,
     pub proxied: bool,
     pub on_postgres: bool,
+    pub on_a_small_disk: bool,
+    /// Whether the clock of the workers can be set.
+    pub with_a_clock: bool,
     pub settings: Vec<String>,
     pub environment: Vec<(String, String)>,
     /// Where the workers kill themselves, and how often: `PLACE:0.1`.
@@ -80,10 +95,13 @@ impl Stage {
     /// Sets it. `None` where something that it needs is not here.
     pub(crate) fn set(props: Props) -> Option<Self> {
         let servers = Servers::start(props.kind, props.server)?;
+        let clock = if props.with_a_clock { Some(Clock::new(props.journal.path("clock"))?) } else { None };
+        let disk = props.on_a_small_disk.then(|| Disk::mount(props.journal.path("disk")));
         let ledger = if props.on_postgres {
             Ledger::Postgres(Arc::new(Database::on(Arc::new(Postgres::start()?))))
         } else {
-            Ledger::File(props.journal.path("orders.db"))
+            let path = disk.as_ref().map(|disk| disk.path("orders.db"));
+            Ledger::File(path.unwrap_or_else(|| props.journal.path("orders.db")))
         };
         Some(Self {
             workers: BTreeMap::new(),
@@ -92,6 +110,8 @@ impl Stage {
             redis: Redis::new(servers.socket()),
             servers,
             ledger,
+            disk,
+            clock,
             journal: props.journal,
             rng: Rng::with_seed(props.seed),
             settings: props.settings,
@@ -100,6 +120,7 @@ impl Stage {
             enough: props.enough,
             held: Vec::new(),
             weathers: 0,
+            locks: 0,
             turns: 0,
         })
     }
@@ -136,6 +157,7 @@ impl Stage {
     fn environment_of(&self, worker: &str) -> Vec<(String, String)> {
         let file = |ending: &str| self.journal.path(&format!("{worker}.{ending}")).display().to_string();
         let mut environment = self.environment.clone();
+        environment.extend(self.clock.iter().flat_map(Clock::environment));
         environment.push(("ORDERD_WITNESS".to_owned(), file("witness")));
         environment.push(("ORDERD_CRASH_LOG".to_owned(), file("crashes")));
         let points = self.open_crash_points();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::journal::{Journal, Lines, now};
-use super::stream::{Redis, STREAM, text};
+use super::stream::{COUNT, LIFE, Redis, STREAM, text};
 use crate::checker::record::{ADDED, Added, Fate, Id, What};
 
 const ORDERS: usize = 40;
@@ -22,6 +22,13 @@ const PAID: &str = "1000000000";
 
 /// The order whose events kill every worker that tries them.
 pub(crate) const POISON: &str = "poison";
+
+/// Adds an entry under the next id of this life of the stream, and says in which life that was.
+const ADD_AGAIN: &str = r"
+local id = redis.call('INCR', KEYS[2]) .. '-0'
+redis.call('XADD', KEYS[1], id, unpack(ARGV))
+return id .. '@' .. (redis.call('GET', KEYS[3]) or '0')
+";
 
 /// What is produced.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +41,8 @@ pub(crate) struct Options {
     pub too_early: u32,
     /// Whether there is an order that no worker survives.
     pub poison: bool,
+    /// Whether the ids are the producer's own: from 1 on, and from 1 on again in each life of the stream.
+    pub own_ids: bool,
 }
 
 /// A producer, not started yet.
@@ -47,6 +56,7 @@ pub(crate) struct Producer {
     refunds: [u64; ORDERS],
     late: u64,
     poisoned: u32,
+    malformed: u32,
     /// How often Redis refused, by the first word of its reply.
     refusals: BTreeMap<String, u64>,
 }
@@ -70,6 +80,7 @@ impl Producer {
             refunds: [0; ORDERS],
             late: 0,
             poisoned: 0,
+            malformed: 0,
             refusals: BTreeMap::new(),
         }
     }
@@ -109,7 +120,7 @@ impl Producer {
     }
 
     fn step(&mut self, count: u32) {
-        let Options { rate, malformed, too_early, poison } = self.options;
+        let Options { rate, malformed, too_early, poison, .. } = self.options;
         if poison && count.is_multiple_of(2 * rate) {
             self.poisoned += 1;
             let amount = self.poisoned.to_string();
@@ -142,10 +153,13 @@ impl Producer {
 
     fn malformed(&mut self) -> Fields {
         let order = format!("order-{}", self.rng.usize(..ORDERS));
-        let mut fields = event(&order, "refunded", Some("1"));
+        // Each says something of its own, as every entry of this producer does.
+        self.malformed += 1;
+        let amount = self.malformed.to_string();
+        let mut fields = event(&order, "refunded", Some(&amount));
         match self.rng.u32(..5) {
             0 => drop(fields.remove(0)),
-            1 => fields[2].1 = b"1,50".to_vec(),
+            1 => fields[2].1 = format!("{amount},50").into_bytes(),
             2 => fields.push((b"orderId".to_vec(), b"another".to_vec())),
             3 => fields[1].1 = vec![b'o', 0xff, 0xfe],
             _ => fields[1].1.clear(),
@@ -155,8 +169,12 @@ impl Producer {
 
     /// Adds an entry; its id, if Redis answered.
     fn add(&mut self, fields: &Fields, fate: Fate) -> Option<Id> {
-        let mut add = redis::cmd("XADD");
-        add.arg(STREAM).arg("*").arg(fields);
+        let mut add = if self.options.own_ids { redis::cmd("EVAL") } else { redis::cmd("XADD") };
+        if self.options.own_ids {
+            add.arg(ADD_AGAIN).arg(3).arg(STREAM).arg(COUNT).arg(LIFE).arg(fields);
+        } else {
+            add.arg(STREAM).arg("*").arg(fields);
+        }
         let answer = self.redis.ask(|connection| add.query::<String>(connection));
         // Refused is not added; anything else that went wrong leaves it open.
         let refused = answer.as_ref().err().and_then(|error| error.code());

@@ -14,7 +14,8 @@ use super::journal::{Journal, now};
 use super::stream::{Redis, SLOW_GROUP, STREAM};
 use crate::checker::record::{SAMPLES, Sample};
 
-const EVERY: Duration = Duration::from_millis(50);
+/// How often those who look on do so.
+pub(crate) const EVERY: Duration = Duration::from_millis(50);
 
 /// Entries in a reply, of which only the ids are of interest.
 type Entries = Vec<(String, redis::Value)>;
@@ -63,7 +64,7 @@ pub(crate) fn read_slowly(socket: PathBuf) -> Beside {
 }
 
 impl Beside {
-    fn start<T: FnMut()>(prepare: impl FnOnce() -> T + Send + 'static) -> Self {
+    pub(crate) fn start<T: FnMut()>(prepare: impl FnOnce() -> T + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {

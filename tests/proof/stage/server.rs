@@ -15,7 +15,7 @@ use super::journal::now;
 use crate::wait_for;
 
 /// Where Debian and Ubuntu put the library that changes a process's clock.
-const LIBRARIES: [&str; 2] =
+pub(crate) const LIBRARIES: [&str; 2] =
     ["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"];
 
 /// What is special about the servers of a stage.

@@ -17,6 +17,9 @@ pub(crate) const STREAM: &str = "orders:events";
 pub(crate) const DEAD: &str = "{orders:events}:dead";
 pub(crate) const GROUP: &str = "order-processors";
 pub(crate) const SLOW_GROUP: &str = "slow";
+/// Which life of the stream this is, where somebody has ended one; and how many entries were added in it under ids of the producer's own.
+pub(crate) const LIFE: &str = "proof:life";
+pub(crate) const COUNT: &str = "proof:count";
 
 /// The whole state in one step. A group that is missing is left out.
 const LOOK: &str = r"
@@ -32,11 +35,11 @@ for _, fields in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local pending = redis.call('XPENDING', KEYS[1], group['name'], '-', '+', 50000)
   groups[#groups + 1] = { group['name'], group['last-delivered-id'], pending }
 end
-return { stream['length'], first and first[1] or '', stream['last-generated-id'], groups }
+return { stream['length'], first and first[1] or '', stream['last-generated-id'], groups, tonumber(redis.call('GET', KEYS[2]) or 0) }
 ";
 
 type GroupReply = (String, String, Vec<(String, String, u64, u64)>);
-type LookReply = (u64, String, String, Vec<GroupReply>);
+type LookReply = (u64, String, String, Vec<GroupReply>, u64);
 
 /// A connection that is opened again when it was lost.
 pub(crate) struct Redis {
@@ -67,7 +70,7 @@ impl Redis {
         let mut look = redis::cmd("XREVRANGE");
         look.arg(STREAM).arg(at).arg("-").arg("COUNT").arg(1);
         let found: Vec<(String, redis::Value)> = self.ask(|connection| look.query(connection)).ok()?;
-        Some(found.first().and_then(|(id, _)| id.parse().ok()).unwrap_or(Id { ms: 0, n: 0 }))
+        Some(found.first().and_then(|(id, _)| id.parse().ok()).unwrap_or(Id { life: 0, ms: 0, n: 0 }))
     }
 
     /// Whether there is a connection, or one can be had.
@@ -78,17 +81,17 @@ impl Redis {
     /// The stream as it stands; `None` when it is not there or Redis does not answer.
     pub(crate) fn look(&mut self) -> Option<Stream> {
         let mut look = redis::cmd("EVAL");
-        look.arg(LOOK).arg(1).arg(STREAM);
+        look.arg(LOOK).arg(2).arg(STREAM).arg(LIFE);
         let reply: redis::Value = self.ask(|connection| look.query(connection)).ok()?;
-        let (length, first, last, groups): LookReply = redis::from_redis_value(reply).ok()?;
+        let (length, first, last, groups, life): LookReply = redis::from_redis_value(reply).ok()?;
+        let id = |text: &str| text.parse().ok().map(|id: Id| id.in_life(life));
         let groups = groups.into_iter().map(|(name, last, pending)| {
-            let pending = pending
-                .into_iter()
-                .filter_map(|(id, owner, _, count)| Some(Held { id: id.parse().ok()?, owner, count }));
-            Some(Group { name, last_delivered: last.parse().ok()?, pending: pending.collect() })
+            let pending =
+                pending.into_iter().filter_map(|(entry, owner, _, count)| Some(Held { id: id(&entry)?, owner, count }));
+            Some(Group { name, last_delivered: id(&last)?, pending: pending.collect() })
         });
         let groups = groups.collect::<Option<Vec<Group>>>()?;
-        Some(Stream { length, first: first.parse().ok(), last_generated: last.parse().ok()?, groups })
+        Some(Stream { length, first: id(&first), last_generated: id(&last)?, groups })
     }
 }
 
@@ -110,8 +113,7 @@ pub(crate) fn dump(journal: &Journal, redis: &mut Redis, book: &Book) {
         .ask(|connection| redis::cmd("XRANGE").arg(DEAD).arg("-").arg("+").query(connection))
         .expect("the dead letters");
     for (_, fields) in dead {
-        let pairs = fields.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1])));
-        letters.write(&Letter { fields: pairs.collect() });
+        letters.write(&letter(&fields));
     }
     let mut history = journal.lines(HISTORY);
     book.events().iter().for_each(|row| history.write(row));
@@ -121,18 +123,31 @@ pub(crate) fn dump(journal: &Journal, redis: &mut Redis, book: &Book) {
     for path in journal.files("witness") {
         let worker = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let text = fs::read_to_string(&path).expect("what a worker was told");
-        for line in text.lines() {
-            // A worker that is killed while it writes leaves a half line, and has acknowledged nothing of it.
-            let Some((id, how)) = line.split_once(' ') else { continue };
-            let fresh = match how {
-                "applied" => true,
-                "known" => false,
-                _ => continue,
-            };
-            let Ok(entry) = id.parse() else { continue };
-            witness.write(&Witnessed { worker: worker.clone(), entry, fresh });
+        // A worker that is killed while it writes leaves a half line, and has acknowledged nothing of it.
+        for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            witness_of(&worker, line).iter().for_each(|line| witness.write(line));
         }
     }
+}
+
+/// A dead letter, from the names and values of its entry.
+pub(crate) fn letter(fields: &[Vec<u8>]) -> Letter {
+    let pairs = fields.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1])));
+    Letter { fields: pairs.collect(), life: 0 }
+}
+
+/// A whole line of a worker's own record. The texts of the producer hold no blanks.
+fn witness_of(worker: &str, line: &str) -> Option<Witnessed> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let [id, how, order, action, amount] = words[..] else { return None };
+    let fresh = match how {
+        "applied" => true,
+        "known" => false,
+        _ => return None,
+    };
+    let amount = (amount != "-").then(|| amount.to_owned());
+    let (worker, order, action) = (worker.to_owned(), order.to_owned(), action.to_owned());
+    Some(Witnessed { worker, entry: id.parse().ok()?, fresh, order, action, amount })
 }
 
 /// Bytes as text in which each character is one byte.
