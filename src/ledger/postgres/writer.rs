@@ -174,7 +174,7 @@ impl Writer {
                     continue;
                 }
                 Err(fault @ (Fault::Refused { .. } | Fault::Declined(_))) => {
-                    outcomes.push(Outcome::Failed(failure(&fault)))
+                    outcomes.push(Outcome::Failed(failure(&fault)));
                 }
                 Err(fault) => {
                     outcomes.extend(here.iter().map(|_| Outcome::Failed(failure(&fault))));
