@@ -190,7 +190,7 @@ impl Daemon {
             reading: self.trouble.follow(),
             gate: self.gate.subscribe(),
         };
-        let settled = Nudge::new(self.tuning.borrow().trimmer.nudge());
+        let settled = Nudge::new(self.tuning.borrow().trimmer.nudge(0));
         let status = status(self.telemetry.clone(), settled.clone(), self.readiness.subscribe());
         let heartbeats = Arc::clone(&self.heartbeats);
         tokio::select! {

@@ -21,6 +21,9 @@ use crate::supervisor::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 use crate::telemetry::event;
 
+/// No step cuts more than this, so that no other command waits long behind it.
+const MOST_IN_A_STEP: u64 = 10_000;
+
 /// How long the stream may grow (the `[trimmer]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -44,13 +47,14 @@ pub enum OnBlocked {
 impl Options {
     /// The most entries that one step cuts; the stream may be so much over its bound between two steps.
     pub fn step(&self) -> u64 {
-        (self.max_len / 10).clamp(1_000, 10_000)
+        (self.max_len / 10).clamp(1_000, MOST_IN_A_STEP)
     }
 
     /// After so many settled events a step is due before its time: half a step, so that the stream is never over its bound by more than
-    /// a whole one while the trimmer is on its way.
-    pub fn nudge(&self) -> u64 {
-        self.step() / 2
+    /// a whole one while the trimmer is on its way. In a backlog, which is `over` the bound by itself, an eighth of that, so that a
+    /// long one is not surveyed again and again for a little of it.
+    pub fn nudge(&self, over: u64) -> u64 {
+        (over / 8).min(MOST_IN_A_STEP).max(self.step() / 2)
     }
 }
 
@@ -59,6 +63,8 @@ pub struct Trimmer {
     tuning: Tuned,
     broker: Arc<Broker>,
     settled: Nudge,
+    /// By so much the stream is over its bound with what cannot be cut yet.
+    over: u64,
     telemetry: Telemetry,
     standstill: Standstill,
 }
@@ -66,7 +72,7 @@ pub struct Trimmer {
 impl Trimmer {
     /// A trimmer that is woken by `settled`, too, once enough entries are settled to be worth a step.
     pub fn new(tuning: Tuned, broker: Arc<Broker>, settled: Nudge, telemetry: Telemetry) -> Self {
-        Self { tuning, broker, settled, telemetry, standstill: Standstill::default() }
+        Self { tuning, broker, settled, over: 0, telemetry, standstill: Standstill::default() }
     }
 
     /// Trims until it is told to stop.
@@ -84,10 +90,7 @@ impl Trimmer {
                 () = shutdown.stopping().cancelled() => return Ok(()),
                 () = heartbeat.while_waiting(due) => {}
                 // A new bound holds from now on, not from the next look on.
-                Ok(()) = tuning.changed() => {
-                    self.settled.set_every(self.options().nudge());
-                    next_look = next_look.min(Instant::now() + self.options().interval);
-                }
+                Ok(()) = tuning.changed() => next_look = next_look.min(Instant::now() + self.options().interval),
             }
             let trimmed = self.trim(&shutdown).await;
             if Instant::now() >= next_look {
@@ -105,18 +108,23 @@ impl Trimmer {
     }
 
     /// Steps until the stream is within its bound, or something stands in the way. Returns how the last step ended.
-    async fn trim(&self, shutdown: &Shutdown) -> Result<Option<Trimmed>, BrokerError> {
+    async fn trim(&mut self, shutdown: &Shutdown) -> Result<Option<Trimmed>, BrokerError> {
         let mut last = None;
         while !shutdown.stopping().is_cancelled() {
             let options = self.options();
             let cut_blocked = options.on_blocked == OnBlocked::Trim;
             crash::point("before-trim");
-            let trimmed = self.broker.trim(options.max_len, options.step(), cut_blocked).await?;
+            let most = options.step().max(options.nudge(self.over));
+            let trimmed = self.broker.trim(options.max_len, most, cut_blocked).await?;
             crash::point("after-trim");
             if trimmed.cut > 0 {
                 self.telemetry.emit(event::Trimmed { count: trimmed.cut, unacknowledged: trimmed.unacknowledged });
             }
             let more = trimmed.state == TrimState::More;
+            if !more {
+                self.over = trimmed.length.saturating_sub(options.max_len);
+                self.settled.set_every(options.nudge(self.over));
+            }
             last = Some(trimmed);
             if !more {
                 break;
