@@ -59,7 +59,9 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     flag::register(SIGHUP, Arc::clone(&changed))?;
     let settings = cli.settings()?;
     let log = logging::init(&settings.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One thread carries the road: with several, each event would be passed from one to another several times, and a road with one
+    // server at its end has nothing for them to do. The ledger and the admin server have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(cli, args, settings, log, Early { asked: &asked, changed: &changed }))
 }
 

@@ -27,7 +27,7 @@ const PROBE_BLOCK: Duration = Duration::from_millis(10);
 /// Reads of one consumer that may be under way at once.
 const READS_UNDER_WAY: usize = 2;
 /// After so many reads, it is the next one's turn.
-const READS_IN_A_TURN: usize = 64;
+const READS_IN_A_TURN: usize = 512;
 
 /// How the consumers of this process read (the `[consumers]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,11 @@ impl Consumer {
             };
             self.audited &= self.reader.is_connected();
             match read {
-                Ok(()) => return Ok(if shutdown.stopping().is_cancelled() { Turn::Stopping } else { Turn::Done }),
+                Ok(()) => {
+                    // What was read goes its way before anybody asks for more: on the same thread, the ack would wait behind that.
+                    tokio::task::yield_now().await;
+                    return Ok(if shutdown.stopping().is_cancelled() { Turn::Stopping } else { Turn::Done });
+                }
                 Err(error) => {
                     if !self.recover(&error, shutdown).await {
                         return Ok(Turn::Stopping);
