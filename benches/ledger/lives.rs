@@ -83,7 +83,7 @@ impl Lives {
                 fields: fields.to_vec().into(),
             },
         };
-        Work { event, context: Context { source: Arc::clone(&self.source), attempt: 1 } }
+        Work { event: Box::new(event), context: Context { source: Arc::clone(&self.source), attempt: 1 } }
     }
 }
 

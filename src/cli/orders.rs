@@ -199,7 +199,7 @@ mod tests {
             let shop = Self { folder: TempDir::new().unwrap() };
             let source = Arc::new(Source { stream: "orders:events".into(), group: "g".into() });
             let work = |(ms, order, action): (u64, &str, Action)| Work {
-                event: OrderEvent {
+                event: Box::new(OrderEvent {
                     order: order.into(),
                     user: Some("user-1".into()),
                     action,
@@ -207,7 +207,7 @@ mod tests {
                     replay_of: None,
                     event_id: None,
                     entry: Entry { id: EntryId::new(ms, 0), fields: Fields::default() },
-                },
+                }),
                 context: Context { source: Arc::clone(&source), attempt: 1 },
             };
             let created = (1..).zip(orders).map(|(ms, order)| (ms, *order, Action::Created));

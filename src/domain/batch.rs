@@ -17,7 +17,7 @@ pub type Batch = Arc<Vec<Work>>;
 #[derive(Debug, Clone)]
 pub struct Work {
     /// The event.
-    pub event: OrderEvent,
+    pub event: Box<OrderEvent>,
     /// What is known of it.
     pub context: Context,
 }

@@ -100,10 +100,10 @@ impl DecodeError {
 }
 
 /// Decodes `entry`; what cannot be decoded comes back untouched, with the reason.
-pub fn decode(entry: Entry, names: &FieldNames) -> Result<OrderEvent, Undecodable> {
+pub fn decode(entry: Entry, names: &FieldNames) -> Result<Box<OrderEvent>, Undecodable> {
     match parts(&entry, names) {
         Ok(Parts { order, user, action, amount, replay_of, event_id }) => {
-            Ok(OrderEvent { order, user, action, amount, replay_of, event_id, entry })
+            Ok(Box::new(OrderEvent { order, user, action, amount, replay_of, event_id, entry }))
         }
         Err(error) => Err(Undecodable { entry, error }),
     }

@@ -225,7 +225,7 @@ mod tests {
     fn batch(events: u64) -> Batch {
         let source = Arc::new(Source { stream: "s".into(), group: "g".into() });
         let work = |ms| Work {
-            event: OrderEvent {
+            event: Box::new(OrderEvent {
                 order: "o".into(),
                 user: None,
                 action: Action::Shipped,
@@ -233,7 +233,7 @@ mod tests {
                 replay_of: None,
                 event_id: None,
                 entry: Entry { id: EntryId::new(ms, 0), fields: Fields::default() },
-            },
+            }),
             context: Context { source: Arc::clone(&source), attempt: 1 },
         };
         Arc::new((0..events).map(work).collect())

@@ -122,7 +122,7 @@ fn work_from(source: &Arc<Source>, id: EntryId, order: &str, action: &str) -> Wo
     let user = action.needs_user().then(|| format!("user-of-{order}").into());
     let entry = Entry { id, fields: Fields::default() };
     let event = OrderEvent { order: order.into(), user, action, amount, replay_of: None, event_id: None, entry };
-    Work { event, context: Context { source: Arc::clone(source), attempt: 1 } }
+    Work { event: Box::new(event), context: Context { source: Arc::clone(source), attempt: 1 } }
 }
 
 /// The event with the id `ms-0` of the usual stream and group.

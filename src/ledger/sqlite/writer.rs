@@ -247,7 +247,7 @@ mod tests {
     fn batch(ids: std::ops::Range<u64>) -> Batch {
         let source = Arc::new(Source { stream: "s".into(), group: "g".into() });
         let work = |ms| Work {
-            event: OrderEvent {
+            event: Box::new(OrderEvent {
                 order: format!("order-with-a-long-name-{ms}").into(),
                 user: Some("u".into()),
                 action: Action::Created,
@@ -255,7 +255,7 @@ mod tests {
                 replay_of: None,
                 event_id: None,
                 entry: Entry { id: EntryId::new(ms, 0), fields: Fields::default() },
-            },
+            }),
             context: Context { source: Arc::clone(&source), attempt: 1 },
         };
         Arc::new(ids.map(work).collect())

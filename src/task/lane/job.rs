@@ -20,7 +20,7 @@ pub struct Job {
     /// The duty to settle it.
     pub delivery: Delivery,
     /// What it says.
-    pub event: OrderEvent,
+    pub event: Box<OrderEvent>,
     /// What is known of its life so far.
     pub life: Life,
 }
@@ -123,8 +123,7 @@ impl Admission {
             return self.letters.push(Letter { delivery, entry: event.entry.on_its_own(), obituary });
         }
         let job = Job { delivery, event, life };
-        let now = epoch_ms(SystemTime::now());
-        match record.and_then(|record| policy.left(record.due_ms, now)) {
+        match record.and_then(|record| policy.left(record.due_ms, epoch_ms(SystemTime::now()))) {
             Some(pause) => self.waiting.push((job, Instant::now() + pause)),
             None => self.jobs.push(job),
         }
