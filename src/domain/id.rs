@@ -66,10 +66,13 @@ impl FromStr for EntryId {
 
 /// The whole number that `bytes` begin with, and what stands behind it.
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let length = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
-    let (digits, behind) = bytes.split_at_checked(length).filter(|(digits, _)| !digits.is_empty())?;
-    let add = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    Some((digits.iter().try_fold(0, add)?, behind))
+    let mut number: u64 = 0;
+    let mut length = 0;
+    for byte in bytes.iter().take_while(|byte| byte.is_ascii_digit()) {
+        number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+        length += 1;
+    }
+    if length == 0 { None } else { Some((number, bytes.get(length..)?)) }
 }
 
 /// Makes a type for one kind of name: cheap to clone, ordered, printed as it is. A short one, as nearly all are, takes no memory besides.

@@ -11,9 +11,6 @@ pub(in crate::broker) struct Command {
     bytes: Vec<u8>,
 }
 
-/// The digits of a number, at the end of the array.
-struct Digits([u8; 20], usize);
-
 impl Command {
     /// Nothing written yet, with room for so many bytes.
     pub(in crate::broker) fn with_room(bytes: usize) -> Self {
@@ -54,13 +51,14 @@ impl Command {
 
     /// A number as the next word.
     pub(in crate::broker) fn number(&mut self, number: u64) -> &mut Self {
-        self.word(Digits::of(number).as_bytes())
+        self.word(itoa::Buffer::new().format(number))
     }
 
     /// An id as the next word.
     pub(in crate::broker) fn id(&mut self, id: EntryId) -> &mut Self {
-        let (ms, seq) = (Digits::of(id.ms), Digits::of(id.seq));
-        self.head(b'$', ms.as_bytes().len() + 1 + seq.as_bytes().len());
+        let (mut ms, mut seq) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (ms, seq) = (ms.format(id.ms), seq.format(id.seq));
+        self.head(b'$', ms.len() + 1 + seq.len());
         self.bytes.extend_from_slice(ms.as_bytes());
         self.bytes.push(b'-');
         self.bytes.extend_from_slice(seq.as_bytes());
@@ -75,30 +73,8 @@ impl Command {
 
     fn head(&mut self, kind: u8, count: usize) {
         self.bytes.push(kind);
-        // A count of what is in memory fits.
-        self.bytes.extend_from_slice(Digits::of(count as u64).as_bytes());
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
         self.bytes.extend_from_slice(b"\r\n");
-    }
-}
-
-impl Digits {
-    fn of(mut number: u64) -> Self {
-        let mut digits = [b'0'; 20];
-        let mut begin = digits.len();
-        for (at, place) in digits.iter_mut().enumerate().rev() {
-            // Below ten it is one byte.
-            *place = b'0' + u8::try_from(number % 10).unwrap_or_default();
-            begin = at;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        Self(digits, begin)
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.0.get(self.1..).unwrap_or_default()
     }
 }
 
