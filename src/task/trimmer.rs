@@ -148,3 +148,15 @@ impl Trimmer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_due_after_half_a_step_and_in_a_backlog_after_an_eighth_of_it() {
+        let options = Options { interval: Duration::from_secs(1), max_len: 10_000, on_blocked: OnBlocked::Keep };
+        assert_eq!((options.step(), options.nudge(0), options.nudge(4_000)), (1_000, 500, 500));
+        assert_eq!((options.nudge(40_000), options.nudge(u64::MAX)), (5_000, MOST_IN_A_STEP));
+    }
+}
