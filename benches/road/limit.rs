@@ -19,9 +19,9 @@ const COUNT: usize = 250;
 const READS: usize = 2;
 const BUFFER: usize = 256 * 1024;
 
-/// Reads and acknowledges until it is asked to stop.
-pub(crate) fn run(port: u16, stop: &Stop) -> anyhow::Result<()> {
-    let mut client = Limit::new(port)?;
+/// Reads and acknowledges as this consumer until it is asked to stop.
+pub(crate) fn run(port: u16, consumer: &str, stop: &Stop) -> anyhow::Result<()> {
+    let mut client = Limit::new(port, consumer)?;
     while !stop.is_asked_for() {
         client.wait_for_entries()?;
         client.drain()?;
@@ -49,12 +49,12 @@ struct Limit {
 }
 
 impl Limit {
-    fn new(port: u16) -> anyhow::Result<Self> {
+    fn new(port: u16, consumer: &str) -> anyhow::Result<Self> {
         let output = TcpStream::connect(("127.0.0.1", port))?;
         output.set_nodelay(true)?;
         output.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
         let (count, block) = (COUNT.to_string(), BLOCK_MS.to_string());
-        let begin = ["XREADGROUP", "GROUP", GROUP, "limit", "COUNT", &count];
+        let begin = ["XREADGROUP", "GROUP", GROUP, consumer, "COUNT", &count];
         let end = ["STREAMS", STREAM, ">"];
         Ok(Self {
             input: Input { stream: output.try_clone()?, buffer: vec![0; BUFFER], start: 0, end: 0 },

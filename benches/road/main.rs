@@ -34,8 +34,10 @@ use worker::{Kind, Run};
 
 /// After so long the whole is given up, however many rounds are left.
 const PATIENCE: Duration = Duration::from_mins(15);
-/// One consumer with a connection of its own is enough for one server, and larger batches are fewer.
-const TUNED: [&str; 3] = ["consumers.count=1", "consumers.batch=512", "lanes.count=256"];
+/// One consumer is enough for one server, short queues are in the caches, and a longer stream is cut less often.
+const TUNED: [&str; 3] = ["consumers.count=1", "lanes.count=4096", "trimmer.max_len=100000"];
+/// A bound that no backlog here reaches.
+const NO_TRIMMING: [&str; 1] = ["trimmer.max_len=10000000"];
 /// How many orders the events are about.
 const ORDERS: u64 = 5_000;
 
@@ -81,11 +83,14 @@ impl Options {
         let daemon = |program: &Path, handler| Kind::Daemon { program: program.to_owned(), handler };
         let all = self.events;
         let mut contenders = vec![
-            Contender::new("raw limit", all, Kind::Limit),
+            Contender::new("raw limit", all, Kind::Limit { clients: 1 }),
+            Contender::new("raw limit, 4 consumers", all, Kind::Limit { clients: 4 }),
             Contender::new("orderd, none", all, daemon(own, Handler::None)),
             Contender::new("orderd, none, tuned", all, daemon(own, Handler::None)).with(&TUNED),
-            Contender::new("orderd, none, no trimming", all, daemon(own, Handler::None))
-                .with(&["trimmer.max_len=10000000"]),
+            Contender::new("orderd, none, no trimming", all, daemon(own, Handler::None)).with(&NO_TRIMMING),
+            Contender::new("orderd, none, one lane", all, daemon(own, Handler::None)).with(&["lanes.count=1"]),
+            Contender::new("orderd, none, many renewals", all, daemon(own, Handler::None))
+                .with(&["reaper.claim_after=500ms"]),
             Contender::new("orderd, ledger", all / 2, daemon(own, Handler::Ledger)),
             Contender::new("plain loop", all / 10, Kind::Textbook),
         ];

@@ -17,8 +17,11 @@ use super::{limit, textbook};
 /// What is measured.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
-    /// The least that a client can do.
-    Limit,
+    /// The least that a client can do; several, each a consumer with a connection of its own.
+    Limit {
+        /// How many of them.
+        clients: usize,
+    },
     /// orderd.
     Daemon {
         /// Which build of it.
@@ -33,7 +36,7 @@ pub(crate) enum Kind {
 /// One that is at work.
 pub(crate) enum Worker {
     Daemon(Daemon),
-    Client(Client),
+    Clients(Vec<Client>),
 }
 
 /// What one run came to.
@@ -52,15 +55,16 @@ impl Kind {
     /// Starts it on an empty stream.
     pub(crate) fn start(&self, desk: &Desk<'_>, set: &[String]) -> anyhow::Result<Worker> {
         match self {
-            Self::Limit => {
+            Self::Limit { clients } => {
                 desk.make_group()?;
                 let port = desk.server.port().context("the server has no port")?;
-                Ok(Worker::Client(Client::start(move |stop| limit::run(port, stop))?))
+                let start = |index| Client::start(move |stop| limit::run(port, &format!("limit-{index}"), stop));
+                Ok(Worker::Clients((0..*clients).map(start).collect::<anyhow::Result<_>>()?))
             }
             Self::Textbook => {
                 desk.make_group()?;
                 let url = desk.server.url();
-                Ok(Worker::Client(Client::start(move |stop| textbook::run(&url, stop))?))
+                Ok(Worker::Clients(vec![Client::start(move |stop| textbook::run(&url, stop))?]))
             }
             Self::Daemon { program, handler } => Ok(Worker::Daemon(Daemon::start(desk, program, *handler, set)?)),
         }
@@ -68,7 +72,7 @@ impl Kind {
 
     /// The ledger waits for the disk, and the plain loop is far from its limit at any rate that is asked for here.
     pub(crate) fn is_measured_for_latency(&self) -> bool {
-        matches!(self, Self::Limit | Self::Daemon { handler: Handler::None, .. })
+        matches!(self, Self::Limit { clients: 1 } | Self::Daemon { handler: Handler::None, .. })
     }
 }
 
@@ -76,14 +80,14 @@ impl Worker {
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         match self {
             Self::Daemon(daemon) => process::cpu(daemon.pid()),
-            Self::Client(client) => client.cpu(),
+            Self::Clients(clients) => clients.iter().map(Client::cpu).sum(),
         }
     }
 
     pub(crate) fn memory(&self) -> anyhow::Result<Option<Memory>> {
         match self {
             Self::Daemon(daemon) => process::memory(daemon.pid()).map(Some),
-            Self::Client(_) => Ok(None),
+            Self::Clients(_) => Ok(None),
         }
     }
 
@@ -91,7 +95,7 @@ impl Worker {
     pub(crate) fn log(&self) -> String {
         match self {
             Self::Daemon(daemon) => daemon.log(),
-            Self::Client(_) => "a client without a log".to_owned(),
+            Self::Clients(_) => "a client without a log".to_owned(),
         }
     }
 
@@ -99,14 +103,14 @@ impl Worker {
     pub(crate) fn check(&self, events: u64) -> anyhow::Result<()> {
         match self {
             Self::Daemon(daemon) => daemon.check(events),
-            Self::Client(_) => Ok(()),
+            Self::Clients(_) => Ok(()),
         }
     }
 
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         match self {
             Self::Daemon(daemon) => daemon.stop(),
-            Self::Client(client) => client.stop(),
+            Self::Clients(clients) => clients.into_iter().try_for_each(Client::stop),
         }
     }
 }
