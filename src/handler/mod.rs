@@ -30,6 +30,9 @@ pub trait Handler: Send + Sync + 'static {
     /// them fails, the later ones of that order must not be applied and are answered [`Outcome::NotReached`]; other orders go on.
     /// A panic, or a call that takes longer than `handler.timeout`, is a transient failure of the event in it. Where there are several,
     /// none is accused: each is tried again in a call of its own.
+    ///
+    /// It may take long, but it has to wait as a future does: what blocks or computes for long belongs on a thread of its own
+    /// (`tokio::task::spawn_blocking`), for the road, the renewal of leases included, shares the thread of this call.
     fn handle(&self, batch: Batch) -> Handling<'_>;
 
     /// Completes, with the reason, when this handler can never work again and the process has to end. Most never do.
