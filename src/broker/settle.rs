@@ -110,6 +110,8 @@ impl Broker {
         messages: Option<&Messages>,
     ) -> (Result<Settled, Unsettled<Vec<Delivery>>>, Telling) {
         let (mut settled, mut told) = (Settled::default(), Telling::Untold);
+        // Lanes mix them up. In the order of the stream, the server finds each next to the one before it.
+        batch.sort_unstable_by_key(Delivery::id);
         // They follow the acknowledgement of all, so it must be one.
         let messages = messages.filter(|_| batch.len() <= ACK_BATCH);
         while !batch.is_empty() {
