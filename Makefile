@@ -3,7 +3,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo deb test system-test bench bench-replicas recovery bench-live bench-ledger proof lint doc
+.PHONY: help setup demo deb test system-test bench bench-replicas recovery bench-live bench-ledger proof fuzz lint doc
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,8 +52,13 @@ proof: ## Prove what is promised: every fault, every server, every planted bug (
 	ORDERD_PROOF=long cargo test --locked --features crash-points --test proof -- --nocapture --test-threads 1
 	@cat target/proof/*.md
 
+fuzz: ## Search for replies that orderd and the client library read differently (a minute, after a build of several; ARGS=-max_total_time=600 for longer)
+	@scripts/setup.sh --fuzz
+	scripts/fuzz.sh $(TARGET)/fuzz $(ARGS)
+
 lint: setup ## Check format and lints
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets --all-features -- -D warnings
 
 doc: setup ## Build the documentation of the code; a broken link is an error

@@ -5,6 +5,7 @@
 #   scripts/setup.sh --tests   for the tests too: pip, which fetches the other servers (scripts/test-servers.sh), faketime, which
 #                              sets a server's clock back, the programs of a Postgres server, and chromium, which looks at the
 #                              page (on Debian; elsewhere the test says what it looked for)
+#   scripts/setup.sh --fuzz    for make fuzz too: a C++ compiler, which builds libFuzzer
 #   scripts/setup.sh --system  for the tests of the whole system (make system-test), which run as root: systemd-nspawn to boot a machine
 #                              in, mmdebstrap to make one, a Docker engine,
 #                              Prometheus, podman, and what judges files for Kubernetes (scripts/system-tools.sh fetches the rest)
@@ -27,6 +28,9 @@ main() {
         has_faketime || wanted+=(faketime)
         has_postgres || wanted+=(postgresql)
         has_browser || ! is_debian || wanted+=(chromium)
+    fi
+    if [ "${1:-}" = --fuzz ]; then
+        has c++ || { missing+=("a C++ compiler (g++ or clang)"); packages+=(g++); }
     fi
     if [ "${1:-}" = --system ]; then
         [ "$(id -u)" = 0 ] || give_up "the tests of the whole system boot machines and run containers, and need root for it."

@@ -20,7 +20,7 @@ mod words;
 
 use layers::Room;
 use source::{Finding, Source};
-use tree::{all_files, dependencies, rust_files};
+use tree::{all_files, dependencies, locked, rust_files};
 
 /// The rooms from the ground up. A room may import what is below it, and itself; `never` names what it leaves alone even there.
 const ROOMS: &[Room] = &[
@@ -91,6 +91,20 @@ fn what_is_unfinished_has_an_issue() {
 #[test]
 fn no_file_knows_the_machine_it_was_written_on() {
     nothing_in(&all_files(), shape::machine_paths);
+}
+
+#[test]
+fn the_fuzzer_is_built_with_the_crates_that_orderd_is_built_with() {
+    let update = "cargo update --manifest-path fuzz/Cargo.toml --package";
+    let (ours, fuzz) = (locked(include_str!("../Cargo.lock")), locked(include_str!("../fuzz/Cargo.lock")));
+    let manifest: toml::Table = include_str!("../Cargo.toml").parse().unwrap();
+    for name in manifest["dependencies"].as_table().unwrap().keys() {
+        assert!(fuzz.contains_key(name), "fuzz/Cargo.lock lacks {name}: {update} orderd");
+    }
+    for (name, versions) in &fuzz {
+        let same = ours.get(name).is_none_or(|ours| versions.is_subset(ours));
+        assert!(same, "fuzz/Cargo.lock has another {name}, {versions:?}: {update} {name} --precise …");
+    }
 }
 
 /// Applies a rule to each file and fails with everything that it found.

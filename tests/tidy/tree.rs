@@ -1,8 +1,9 @@
 //! The files of the project.
 //!
-//! Owns: which files the rules look at.
+//! Owns: which files the rules look at, and the crates that manifests and lock files name.
 //! Never: what they look for.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -51,4 +52,15 @@ pub(crate) fn dependencies() -> Vec<String> {
     let manifest: toml::Table = include_str!("../../Cargo.toml").parse().unwrap();
     let tables = ["dependencies", "dev-dependencies"].map(|table| manifest[table].as_table().unwrap());
     tables.into_iter().flat_map(|table| table.keys()).map(|name| name.replace('-', "_")).collect()
+}
+
+/// The versions of each crate in a lock file.
+pub(crate) fn locked(file: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let file: toml::Table = file.parse().unwrap();
+    let mut crates: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for package in file["package"].as_array().unwrap() {
+        let text = |key: &str| package[key].as_str().unwrap().to_owned();
+        crates.entry(text("name")).or_default().insert(text("version"));
+    }
+    crates
 }

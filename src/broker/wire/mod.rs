@@ -6,6 +6,9 @@
 
 pub mod batch;
 pub(super) mod command;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod library;
 pub(super) mod link;
 pub(super) mod token;
 pub(super) mod transaction;

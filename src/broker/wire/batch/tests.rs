@@ -6,79 +6,9 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use redis::Value;
 
 use super::*;
-use crate::broker::reply;
-
-type Content = Vec<(EntryId, Option<Vec<(Vec<u8>, Vec<u8>)>>)>;
-
-fn string(into: &mut Vec<u8>, text: &[u8]) {
-    into.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());
-    into.extend_from_slice(text);
-    into.extend_from_slice(b"\r\n");
-}
-
-/// The bytes of an answer, as a server sends them.
-fn written(content: &Content) -> Vec<u8> {
-    if content.is_empty() {
-        return b"*-1\r\n".to_vec();
-    }
-    let mut bytes = b"*1\r\n*2\r\n$13\r\norders:events\r\n".to_vec();
-    bytes.extend_from_slice(format!("*{}\r\n", content.len()).as_bytes());
-    for (id, fields) in content {
-        bytes.extend_from_slice(b"*2\r\n");
-        string(&mut bytes, id.to_string().as_bytes());
-        let Some(fields) = fields else {
-            bytes.extend_from_slice(b"*-1\r\n");
-            continue;
-        };
-        bytes.extend_from_slice(format!("*{}\r\n", fields.len() * 2).as_bytes());
-        for (name, value) in fields {
-            string(&mut bytes, name);
-            string(&mut bytes, value);
-        }
-    }
-    bytes
-}
-
-/// What the client library makes of the same bytes; `None` where it is no answer to a read.
-fn by_the_library(bytes: &[u8]) -> Option<Answer> {
-    let entries = match redis::parse_redis_value(bytes).ok()? {
-        Value::Nil => return Some(Answer::Entries(Vec::new())),
-        Value::ServerError(error) => {
-            let text = [Some(error.code()), error.details()].into_iter().flatten().collect::<Vec<_>>().join(" ");
-            return Some(Answer::Error(text));
-        }
-        Value::Array(streams) => {
-            let [stream]: [Value; 1] = streams.try_into().ok()?;
-            let [_, entries]: [Value; 2] = reply::array(stream)?.try_into().ok()?;
-            reply::entries(entries)?
-        }
-        _ => return None,
-    };
-    Some(Answer::Entries(entries.into_iter().map(|(id, fields)| (id, fields.map(Fields::from))).collect()))
-}
-
-/// What comes of bytes that arrive in pieces of these sizes, and what is left of them.
-fn in_pieces(bytes: &[u8], sizes: impl Iterator<Item = usize>) -> Result<(Vec<Answer>, Vec<u8>), Malformed> {
-    let (mut decoder, mut buffer, mut answers) = (Decoder::default(), Vec::with_capacity(64), Vec::new());
-    let mut rest = bytes;
-    for size in sizes {
-        let (piece, behind) = rest.split_at(size.clamp(1, rest.len().max(1)).min(rest.len()));
-        rest = behind;
-        buffer.extend_from_slice(piece);
-        while !buffer.is_empty()
-            && let Some(answer) = decoder.advance(&mut buffer)?
-        {
-            answers.push(answer);
-        }
-        if rest.is_empty() {
-            break;
-        }
-    }
-    Ok((answers, buffer))
-}
+use crate::broker::wire::library::{Content, Reading, by_the_library, entries, written};
 
 fn content() -> impl Strategy<Value = Content> {
     let bytes = || vec(prop_oneof![Just(b'\r'), Just(b'\n'), any::<u8>()], 0..12);
@@ -94,11 +24,15 @@ proptest! {
         sizes in vec(1..40_usize, 1..8),
     ) {
         let bytes: Vec<u8> = contents.iter().flat_map(written).collect();
-        let expected: Vec<Answer> = contents.iter().map(|content| by_the_library(&written(content)).unwrap()).collect();
-        let whole = in_pieces(&bytes, std::iter::once(bytes.len())).unwrap();
-        prop_assert_eq!(&whole, &(expected.clone(), Vec::new()));
-        let cut = in_pieces(&bytes, sizes.iter().copied().cycle()).unwrap();
-        prop_assert_eq!(cut, (expected, Vec::new()));
+        let mut end = 0;
+        let answers = contents.iter().map(|content| {
+            let part = written(content);
+            end += part.len();
+            (by_the_library(&part).unwrap(), end)
+        });
+        let expected = Reading { answers: answers.collect(), waiting: Ok(0) };
+        prop_assert_eq!(&entries(&bytes, &[bytes.len()]), &expected);
+        prop_assert_eq!(entries(&bytes, &sizes), expected);
     }
 
     #[test]
@@ -112,21 +46,17 @@ proptest! {
             let place = place.index(bytes.len());
             bytes[place] = byte;
         }
-        let whole = in_pieces(&bytes, std::iter::once(bytes.len()));
+        let whole = entries(&bytes, &[bytes.len()]);
         // Where an answer ends, another one begins, and that may be damaged too.
-        let first = |read: &Result<(Vec<Answer>, Vec<u8>), Malformed>| match read {
-            Ok((answers, rest)) if rest.is_empty() && answers.len() == 1 => answers.first().cloned(),
-            _ => None,
-        };
-        if let Some(answer) = first(&whole) {
-            prop_assert_eq!(Some(answer), by_the_library(&bytes));
+        if let ([(answer, _)], Ok(0)) = (&whole.answers[..], whole.waiting) {
+            prop_assert_eq!(Some(answer.clone()), by_the_library(&bytes));
         }
-        prop_assert_eq!(in_pieces(&bytes, sizes.iter().copied().cycle()), whole);
+        prop_assert_eq!(entries(&bytes, &sizes), whole);
     }
 
     #[test]
     fn no_bytes_at_all_make_it_panic(bytes in vec(any::<u8>(), 0..200), sizes in vec(1..20_usize, 1..4)) {
-        let _ = in_pieces(&bytes, sizes.iter().copied().cycle());
+        let _ = entries(&bytes, &sizes);
     }
 }
 
