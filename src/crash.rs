@@ -44,10 +44,10 @@ fn die(place: &str) {
 
 /// Does nothing: this build has no crash points.
 #[cfg(not(feature = "crash-points"))]
-#[inline(always)]
+#[inline]
 pub fn handling<'o>(_orders: impl Iterator<Item = &'o str>) {}
 
 /// Does nothing: this build has no crash points.
 #[cfg(not(feature = "crash-points"))]
-#[inline(always)]
+#[inline]
 pub fn point(_place: &str) {}
