@@ -92,7 +92,8 @@ impl LaneTask {
     }
 
     /// Whether nothing may begin now, since an event that may kill this worker runs, or is to run next. Whatever ran beside it when the
-    /// worker died would be as guilty as it is, and only its own deaths are counted.
+    /// worker died would be as guilty as it is, and only its own deaths are counted. What was applied and not yet acknowledged would be
+    /// taken for one that died, too.
     fn waits_for_stillness(&mut self) -> bool {
         if self.suspect == Suspect::OfKilling {
             return true;
@@ -101,7 +102,7 @@ impl LaneTask {
             return false;
         }
         self.has_deadly = self.lanes.iter().any(|job| job.life.deadly);
-        let is_still = self.running.is_empty() && self.beginning == 0;
+        let is_still = self.running.is_empty() && self.beginning == 0 && self.is_acknowledged();
         self.lanes.prefer(|job| job.life.deadly) && !is_still
     }
 

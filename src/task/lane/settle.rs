@@ -207,6 +207,11 @@ impl LaneTask {
         self.letters.waiting.push_front(letter);
     }
 
+    /// Whether nothing waits for its ack, and none is under way.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.acks.waiting.deliveries.is_empty() && !self.acks.under_way
+    }
+
     /// Whether nothing waits for its ack, and nothing that can be buried for its burial.
     pub(super) fn is_settled(&self) -> bool {
         let given_up = self.letters.backoff.failures() > 1;
