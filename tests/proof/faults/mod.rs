@@ -236,6 +236,8 @@ pub(crate) fn kill_behind_a_front(stage: &mut Stage) {
         renew_front(stage);
         stage.pause(Duration::from_millis(100));
     }
+    // So that whoever is killed has something in hand.
+    refusals::hold_ledger(stage, Duration::from_millis(200));
     if let Some(worker) = stage.any_up().filter(|_| stage.up().len() > 1) {
         stage.kill(&worker);
     }
