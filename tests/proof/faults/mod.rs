@@ -49,6 +49,8 @@ pub(crate) fn roll(stage: &mut Stage) {
 /// SIGSTOP for three times `claim_after`: the others take over, and then the worker goes on as if nothing had been.
 pub(crate) fn freeze(stage: &mut Stage) {
     stage.pause_between(700, 1_200);
+    // So that it has something in hand.
+    refusals::hold_ledger(stage, Duration::from_millis(200));
     let Some(worker) = stage.any_up() else { return };
     stage.freeze(&worker);
     stage.pause(Duration::from_secs(3));
