@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Mutex;
 
-use super::connect::{Connector, RESPONSE_TIMEOUT};
+use super::connect::Connector;
 use super::error::{BrokerError, Trouble};
 use super::keys::Keys;
 use super::messages::Messages;
 use super::wire::command::Command;
-use super::wire::link::Link;
+use super::wire::link::{Link, in_time};
 use crate::domain::id::EntryId;
 
 const OPERATION: &str = "acknowledging";
@@ -116,7 +116,7 @@ impl Acks {
             link.send(OPERATION, command.as_bytes()).await?;
             link.executed(OPERATION, 1 + count).await
         };
-        let answer = in_time(asked).await?;
+        let answer = in_time(OPERATION, asked).await?;
         *place = Some(opened);
         let Ok(numbers) = answer else { return Ok(None) };
         let mut numbers = numbers.into_iter();
@@ -141,7 +141,7 @@ impl Acks {
                 opened.link.send(OPERATION, command.as_bytes()).await?;
                 opened.link.executed(OPERATION, 0).await
             };
-            opened.transactions = Some(in_time(asked).await.ok()?.is_ok());
+            opened.transactions = Some(in_time(OPERATION, asked).await.ok()?.is_ok());
         }
         if opened.transactions == Some(true) {
             return Some(opened);
@@ -160,7 +160,7 @@ impl Acks {
             opened.link.send(OPERATION, command.as_bytes()).await?;
             opened.link.number(OPERATION).await
         };
-        let answer = in_time(asked).await;
+        let answer = in_time(OPERATION, asked).await;
         if !answer.as_ref().is_err_and(BrokerError::breaks_connection) {
             *place = Some(opened);
         }
@@ -181,11 +181,6 @@ fn write_ack(command: &mut Command, keys: &Keys, ids: impl ExactSizeIterator<Ite
     ids.for_each(|id| {
         command.id(id);
     });
-}
-
-async fn in_time<T>(asked: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
-    let answer = tokio::time::timeout(RESPONSE_TIMEOUT, asked).await;
-    answer.unwrap_or_else(|_| Err(BrokerError::timed_out(OPERATION)))
 }
 
 fn is_closed(error: &BrokerError) -> bool {

@@ -14,12 +14,12 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::connect::{Connection, Connector, RESPONSE_TIMEOUT};
+use super::connect::{Connection, Connector};
 use super::error::{BrokerError, Trouble};
 use super::messages::Messages;
 use super::reply;
 use super::wire::command::Command;
-use super::wire::link::Link;
+use super::wire::link::{Link, in_time};
 
 /// After so long without a message, the server is asked for a sign of life.
 const QUIET: Duration = Duration::from_secs(10);
@@ -195,14 +195,6 @@ impl Inlet {
             self.dropped.fetch_add(dropped_before + 1, Ordering::AcqRel);
         }
     }
-}
-
-async fn in_time<T>(
-    operation: &'static str,
-    asked: impl Future<Output = Result<T, BrokerError>>,
-) -> Result<T, BrokerError> {
-    let answer = tokio::time::timeout(RESPONSE_TIMEOUT, asked).await;
-    answer.unwrap_or_else(|_| Err(BrokerError::timed_out(operation)))
 }
 
 fn message(PushInfo { kind, data }: PushInfo) -> Option<Message> {

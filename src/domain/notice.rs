@@ -111,6 +111,7 @@ impl Form {
         to.push('}');
     }
 }
+
 impl Stamp {
     fn push(&mut self, to: &mut String, at_ms: u64) {
         let second = at_ms / 1000;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::batch::{Answer, Decoder};
 use super::token::{self, Line};
 use super::transaction::{self, Executed};
-use crate::broker::connect::{CONNECTING, Connector};
+use crate::broker::connect::{CONNECTING, Connector, RESPONSE_TIMEOUT};
 use crate::broker::error::{BrokerError, Trouble};
 use crate::broker::stream::Stream;
 
@@ -189,4 +189,13 @@ impl Link {
             Err(error) => Err(BrokerError::of_stream(operation, &error)),
         }
     }
+}
+
+/// What was asked for, or an error where the answer does not come in time; then the connection is of no more use.
+pub(in crate::broker) async fn in_time<T>(
+    operation: &'static str,
+    asked: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    let answer = tokio::time::timeout(RESPONSE_TIMEOUT, asked).await;
+    answer.unwrap_or_else(|_| Err(BrokerError::timed_out(operation)))
 }
