@@ -89,10 +89,6 @@ fn add(world: &World, action: &str, order: &str, user: &str) -> String {
     world.add(&[("action", action), ("orderId", order), ("amount", "9.50"), ("userId", user)])
 }
 
-fn permit(world: &World, rule: &str) {
-    redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).query::<()>(&mut world.redis()).unwrap();
-}
-
 /// Waits until the daemon listens to what is published.
 fn wait_until_it_listens(world: &World, daemon: &Daemon) {
     daemon.wait_until_ready();
@@ -124,11 +120,11 @@ fn what_was_missed_while_redis_was_away_is_read_from_the_ledger() {
     let mut browser = Browser::watch(&daemon, "u", &[]);
     add(&world, "created", "a", "u");
     assert_eq!(browser.step(), ("a".to_owned(), json!(1)));
-    permit(&world, "-psubscribe");
+    world.permit("-psubscribe");
     redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query::<u64>(&mut world.redis()).unwrap();
     add(&world, "paid", "a", "u");
     world.wait_until_drained();
-    permit(&world, "+psubscribe");
+    world.permit("+psubscribe");
     let mut seen = Vec::new();
     while seen.last() != Some(&("a".to_owned(), json!(2))) {
         seen.push(browser.step());

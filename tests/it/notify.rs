@@ -77,18 +77,6 @@ fn hello() -> Messages {
     messages
 }
 
-fn permit(world: &World, rule: &str) {
-    redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).query::<()>(&mut world.redis()).unwrap();
-}
-
-/// How often the server has refused this command.
-fn refused(world: &World, command: &str) -> u64 {
-    let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut world.redis()).unwrap();
-    let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
-    let count = line.and_then(|line| line.split("rejected_calls=").nth(1)?.split(',').next()?.trim().parse().ok());
-    count.unwrap_or_default()
-}
-
 fn told(daemon: &Daemon, outcome: &str) -> u64 {
     let count = daemon.metric(&format!("orderd_notifications_total{{outcome=\"{outcome}\"}}"));
     format!("{:.0}", count.unwrap_or_default()).parse().unwrap()
@@ -153,15 +141,15 @@ fn nothing_is_told_before_it_is_acknowledged() {
     let mut ear = Ear::open(&world);
     let daemon = world.daemon("w", &[ON]);
     daemon.wait_until_ready();
-    permit(&world, "-xack");
+    world.permit("-xack");
     created(&world, "a", "u");
     wait_until("it is in the ledger and its acknowledgement was refused again and again", || {
-        number(&world.ledger(), "SELECT count(*) FROM order_events") == 1 && refused(&world, "xack") >= 3
+        number(&world.ledger(), "SELECT count(*) FROM order_events") == 1 && world.refused("xack") >= 3
     });
     assert_eq!((told(&daemon, "sent"), told(&daemon, "dropped")), (0, 0));
     redis::cmd("PUBLISH").arg("notifications:user:x").arg("{\"so\":\"far\"}").exec(&mut world.redis()).unwrap();
     assert_eq!(ear.message().1, json!({ "so": "far" }), "nothing was told until now");
-    permit(&world, "+xack");
+    world.permit("+xack");
     assert_eq!(ear.message().1["orderId"], "a");
     assert_eq!(world.pending(), 0);
 }
@@ -170,12 +158,12 @@ fn nothing_is_told_before_it_is_acknowledged() {
 fn an_event_that_was_applied_in_an_earlier_life_is_not_told_again() {
     let world = World::new();
     let mut ear = Ear::open(&world);
-    permit(&world, "-multi");
+    world.permit("-multi");
     let mut doomed = world.doomed_daemon("w", &[ON], "after-ack");
     created(&world, "a", "u");
     doomed.wait();
     // It died with the acknowledgement done and nobody told; what follows is told, and shows the gap by its version.
-    permit(&world, "+multi");
+    world.permit("+multi");
     world.add(&[("action", "paid"), ("orderId", "a"), ("amount", "49.99")]);
     let mut doomed = world.doomed_daemon("w", &[ON], "before-ack");
     doomed.wait();
@@ -205,7 +193,7 @@ fn a_few_are_told_in_one_go_with_their_acknowledgement_and_whoever_hears_of_one_
 #[test]
 fn without_the_right_to_transactions_it_is_told_over_a_connection_of_its_own() {
     let world = World::new();
-    permit(&world, "-multi");
+    world.permit("-multi");
     let mut ear = Ear::open(&world);
     let daemon = world.daemon("w", &[ON]);
     for order in ["a", "b", "c"] {
@@ -214,13 +202,13 @@ fn without_the_right_to_transactions_it_is_told_over_a_connection_of_its_own() {
     }
     wait_until("they are counted", || told(&daemon, "sent") == 3);
     assert!(publisher(&world).is_some());
-    assert_eq!(refused(&world, "multi"), 1, "asked once for a connection");
+    assert_eq!(world.refused("multi"), 1, "asked once for a connection");
 }
 
 #[test]
 fn an_acknowledgement_does_not_fail_with_the_message_that_was_to_go_along() {
     let world = World::new();
-    permit(&world, "-publish");
+    world.permit("-publish");
     let mut ear = Ear::open(&world);
     let daemon = world.daemon("w", &[ON]);
     created(&world, "a", "u");
@@ -231,7 +219,7 @@ fn an_acknowledgement_does_not_fail_with_the_message_that_was_to_go_along() {
         Some(0.0),
         "it took no new connection"
     );
-    permit(&world, "+publish");
+    world.permit("+publish");
     created(&world, "b", "u");
     assert_eq!(ear.message().1["orderId"], "b");
     assert_eq!(told(&daemon, "failed"), 1);
@@ -266,7 +254,7 @@ fn events_of_one_order_are_told_in_their_order_whether_many_or_few_go_out_togeth
 fn the_work_goes_on_when_nobody_can_be_told_and_what_was_not_told_is_counted() {
     const EVENTS: u64 = 40_000;
     let world = World::new();
-    permit(&world, "-publish");
+    world.permit("-publish");
     let daemon = world.daemon("w", &[ON, ("handler.kind", "none")]);
     daemon.wait_until_ready();
     world.add_many(usize::try_from(EVENTS).unwrap(), 1_000);
@@ -274,7 +262,7 @@ fn the_work_goes_on_when_nobody_can_be_told_and_what_was_not_told_is_counted() {
     assert!(told(&daemon, "dropped") > 0 && told(&daemon, "failed") > 0, "{}", daemon.get("/metrics").1);
     assert_eq!(told(&daemon, "sent"), 0);
     assert_eq!(daemon.log_lines("notifications cannot be sent").len(), 1, "told once");
-    permit(&world, "+publish");
+    world.permit("+publish");
     wait_until("each of them is accounted for", || {
         told(&daemon, "sent") + told(&daemon, "dropped") + told(&daemon, "failed") >= EVENTS
     });
@@ -308,7 +296,7 @@ fn a_subscriber_that_reads_nothing_is_cut_off_by_the_server_and_holds_up_nobody(
 #[test]
 fn a_connection_that_is_cut_is_made_again_before_anything_is_sent_over_it() {
     let world = World::new();
-    permit(&world, "-multi");
+    world.permit("-multi");
     let mut ear = Ear::open(&world);
     let daemon = world.daemon("w", &[ON]);
     for (round, order) in (0..3).zip(["a", "b", "c"]) {
@@ -379,7 +367,7 @@ fn a_primary_that_was_demoted_takes_messages_in_silence_and_is_not_believed() {
 fn what_waits_while_the_server_becomes_a_replica_is_counted_as_failed() {
     let primary = World::with(Options { tcp: true, ..Options::default() });
     let world = World::new();
-    permit(&world, "-publish");
+    world.permit("-publish");
     let daemon = world.daemon("w", &[ON, ("handler.kind", "none")]);
     daemon.wait_until_ready();
     world.add_many(2_500, 500);
@@ -387,7 +375,7 @@ fn what_waits_while_the_server_becomes_a_replica_is_counted_as_failed() {
     wait_until("the first could not be sent", || told(&daemon, "failed") > 0);
     let demote = ("127.0.0.1", primary.server.port().unwrap());
     redis::cmd("REPLICAOF").arg(demote).query::<()>(&mut world.redis()).unwrap();
-    permit(&world, "+publish");
+    world.permit("+publish");
     wait_until("each is accounted for", || told(&daemon, "failed") + told(&daemon, "dropped") >= 2_500);
     assert_eq!(told(&daemon, "sent"), 0, "a replica would have taken them without a word");
 }
@@ -414,7 +402,7 @@ fn after_a_restart_of_redis_it_is_told_again() {
 fn a_stop_does_not_try_everything_that_waits_on_a_server_that_takes_none_of_it() {
     const EVENTS: u64 = 16_000;
     let world = World::new();
-    permit(&world, "-publish");
+    world.permit("-publish");
     let mut daemon = world.daemon("w", &[ON, ("handler.kind", "none")]);
     daemon.wait_until_ready();
     world.add_many(usize::try_from(EVENTS).unwrap(), 1_000);
@@ -422,7 +410,7 @@ fn a_stop_does_not_try_everything_that_waits_on_a_server_that_takes_none_of_it()
     wait_until("it is known that nothing can be sent", || told(&daemon, "failed") > 0);
     let (status, _) = daemon.stop();
     assert!(status.success(), "{status}");
-    let tried = refused(&world, "publish");
+    let tried = world.refused("publish");
     assert!(tried < EVENTS / 2, "{tried} were tried");
 }
 

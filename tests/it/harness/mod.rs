@@ -182,6 +182,19 @@ impl World {
         id
     }
 
+    /// Gives everybody a right, or takes it away: `+xack`, `-xack`.
+    pub(crate) fn permit(&self, rule: &str) {
+        redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).exec(&mut self.redis()).expect("ACL SETUSER");
+    }
+
+    /// How often the server has refused this command.
+    pub(crate) fn refused(&self, command: &str) -> u64 {
+        let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut self.redis()).expect("INFO");
+        let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+        let count = line.and_then(|line| line.split("rejected_calls=").nth(1)?.split(',').next()?.trim().parse().ok());
+        count.unwrap_or_default()
+    }
+
     /// What is pending in the group, oldest first: at most the first 10,000.
     pub(crate) fn pending_entries(&self) -> Vec<PendingEntry> {
         let list = (STREAM, GROUP, "-", "+", 10_000);
