@@ -111,6 +111,12 @@ impl Delivery {
         self.deliveries = self.deliveries.saturating_add(1);
     }
 
+    /// It was suspected, and its try came back: it does not kill who has it in hand, and deaths are counted anew. Redis is told with
+    /// the next renewal, or by [`Broker::park`](super::Broker::park).
+    pub fn acquit(&mut self) {
+        self.deliveries = self.deliveries.min(1);
+    }
+
     /// The entry is settled: gives the place back without a word.
     pub(super) fn close(mut self) {
         self.open = false;

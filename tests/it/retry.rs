@@ -8,6 +8,7 @@ use orderd::domain::outcome::{Failure, Outcome};
 
 use super::harness::{GROUP, STREAM, World, column, field, scripted, wait_for, wait_until};
 
+const SWEEPS: (&str, &str) = ("reaper.interval", "50ms");
 const QUICK: [(&str, &str); 2] = [("retry.delay_min", "20ms"), ("retry.delay_max", "100ms")];
 
 fn event<'e>(action: &'e str, order: &'e str) -> [(&'e str, &'e str); 4] {
@@ -183,4 +184,32 @@ fn a_pause_that_a_failure_asks_for_holds_up_its_own_order_alone() {
     assert_eq!(world.pending(), 2, "both events of the order wait");
     world.wait_until_drained();
     assert!((worker.metric("orderd_retries_total") - 1.0).abs() < 0.5);
+}
+
+#[test]
+fn a_suspect_whose_try_came_back_is_none_any_more_and_its_deaths_are_counted_anew() {
+    let world = World::new();
+    let innocent = world.left_by_dead_worker("innocent", 2);
+    let handler = scripted(8, 2, |_| async { Outcome::Failed(Failure::transient("not today")) }.boxed());
+    let _worker = world.embedded("w", &[SWEEPS, ("retry.max_crashes", "3"), ("retry.delay_min", "60s")], handler);
+    let records = || redis::cmd("HLEN").arg(format!("{{{STREAM}}}:retry:{GROUP}")).query::<u64>(&mut world.redis());
+    wait_until("it has failed", || records().unwrap() == 1);
+    let pending = world.pending_entries();
+    assert_eq!((&pending[0].id, pending[0].deliveries), (&innocent, 1));
+}
+
+#[test]
+fn nothing_that_may_kill_begins_before_what_was_applied_is_acknowledged() {
+    let world = World::new();
+    let ids = ["first", "second"].map(|order| world.left_by_dead_worker(order, 2));
+    world.permit("-xack");
+    let handler = scripted(8, 2, |_| async { Outcome::Applied }.boxed());
+    let _worker = world.embedded("w", &[SWEEPS, ("retry.max_crashes", "3")], handler);
+    wait_until("an acknowledgement is refused again and again", || world.refused("xack") >= 5);
+    let pending = world.pending_entries();
+    let deliveries: Vec<(&str, u64)> = pending.iter().map(|entry| (entry.id.as_str(), entry.deliveries)).collect();
+    assert_eq!(deliveries, [(ids[0].as_str(), 3), (ids[1].as_str(), 2)], "the second one has not begun");
+    world.permit("+xack");
+    world.wait_until_drained();
+    assert_eq!(world.dead_letters().len(), 0);
 }

@@ -87,6 +87,9 @@ impl LaneTask {
                     job.life.failures = job.life.failures.saturating_add(1);
                 }
                 job.life.recorded = true;
+                if job.life.deadly {
+                    job.delivery.acquit();
+                }
                 job.life.turn = match job.life.turn {
                     Turn::First if failure.is_early() => Turn::First,
                     _ if failure.is_early() => Turn::Early,
