@@ -54,7 +54,11 @@ impl Host {
     }
 
     fn wait_until_active_again_after(&self, pid: &str) {
-        wait_until("another process is ready", || self.show("ActiveState") == "active" && self.pid() != pid);
+        wait_until("another process is ready", || {
+            // In this order: before the old one is gone, it is active as well.
+            let now = self.pid();
+            now != pid && now != "0" && self.show("ActiveState") == "active"
+        });
     }
 
     fn journal(&self) -> String {
