@@ -188,13 +188,18 @@ impl<'e> AllFound<'e> {
             ];
             // Two of them may have the same name.
             for (wanted, place) in places {
-                if wanted.is_some_and(|wanted| wanted.as_bytes() == name) {
+                if wanted.is_some_and(|wanted| is(name, wanted.as_bytes())) {
                     place.note(value);
                 }
             }
         }
         found
     }
+}
+
+/// Whether a field has this name. Most are told apart by their length or by their first letter.
+fn is(name: &[u8], wanted: &[u8]) -> bool {
+    name.len() == wanted.len() && name.first() == wanted.first() && name == wanted
 }
 
 fn parts_of(entry: &Entry, names: &FieldNames, replay_of: Option<EntryId>) -> Result<Parts, DecodeError> {

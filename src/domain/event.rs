@@ -133,6 +133,9 @@ impl Amount {
     }
 }
 
+/// So many digits always fit 64 bits; an amount that is no longer needs no arithmetic of more.
+const SHORT: usize = 18;
+
 /// The text was not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an amount is a decimal number of at most 28 digits and not below zero, such as 49.99")]
@@ -143,13 +146,23 @@ impl FromStr for Amount {
 
     /// Takes digits with at most one point between them: no sign, no exponent, no thousands separator, nothing to round.
     fn from_str(text: &str) -> Result<Self, BadAmount> {
-        let mut parts = text.split('.');
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        let well_formed = parts.next().is_some_and(digits) && parts.next().is_none_or(digits) && parts.next().is_none();
-        if !well_formed {
+        let (mut number, mut point) = (0_i64, None);
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                // What does not fit is not used.
+                b'0'..=b'9' => number = number.wrapping_mul(10).wrapping_add(i64::from(byte - b'0')),
+                b'.' if point.is_none() => point = Some(at),
+                _ => return Err(BadAmount),
+            }
+        }
+        let places = point.map(|at| text.len() - at - 1);
+        if text.is_empty() || point == Some(0) || places == Some(0) {
             return Err(BadAmount);
         }
-        Decimal::from_str_exact(text).map(Self).map_err(|_| BadAmount)
+        match u32::try_from(places.unwrap_or_default()) {
+            Ok(places) if text.len() <= SHORT => Ok(Self(Decimal::new(number, places))),
+            _ => Decimal::from_str_exact(text).map(Self).map_err(|_| BadAmount),
+        }
     }
 }
 
@@ -161,6 +174,8 @@ impl fmt::Display for Amount {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+
     use super::*;
 
     #[test]
@@ -189,6 +204,15 @@ mod tests {
             "79228162514264337593543950336",
         ] {
             assert_eq!(text.parse::<Amount>(), Err(BadAmount), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_amount_is_the_number_that_the_library_reads(text in "0{0,2}[0-9]{1,20}(\\.[0-9]{1,12})?") {
+            let amount = text.parse::<Amount>().ok().map(|Amount(decimal)| (decimal.mantissa(), decimal.scale()));
+            let library = Decimal::from_str_exact(&text).ok().map(|decimal| (decimal.mantissa(), decimal.scale()));
+            prop_assert_eq!(amount, library);
         }
     }
 

@@ -97,6 +97,20 @@ pub(super) fn whole(buffer: &[u8], mut at: usize) -> Arriving<()> {
 
 /// The number of a line that has to begin with `kind`.
 fn number(buffer: &[u8], at: usize, kind: u8) -> Arriving<i64> {
+    // Nearly all have one digit or two, and there is one before each part of each entry.
+    match buffer.get(at..at + 5) {
+        Some(&[first, digit @ b'0'..=b'9', b'\r', b'\n', _]) if first == kind => {
+            Ok(Some((i64::from(digit - b'0'), at + 4)))
+        }
+        Some(&[first, ten @ b'0'..=b'9', one @ b'0'..=b'9', b'\r', b'\n']) if first == kind => {
+            Ok(Some((i64::from(ten - b'0') * 10 + i64::from(one - b'0'), at + 5)))
+        }
+        _ => long_number(buffer, at, kind),
+    }
+}
+
+/// The same, whatever its length, and where it may not have arrived as a whole.
+fn long_number(buffer: &[u8], at: usize, kind: u8) -> Arriving<i64> {
     let Some((&first, rest)) = buffer.get(at..).and_then(<[u8]>::split_first) else { return Ok(None) };
     if first != kind {
         return Err(Malformed);
