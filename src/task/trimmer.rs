@@ -22,7 +22,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::event;
 
 /// No step cuts more than this, so that no other command waits long behind it.
-const MOST_IN_A_STEP: u64 = 10_000;
+const MOST_IN_A_STEP: u64 = 20_000;
 
 /// How long the stream may grow (the `[trimmer]` table of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,14 +47,14 @@ pub enum OnBlocked {
 impl Options {
     /// The most entries that one step cuts; the stream may be so much over its bound between two steps.
     pub fn step(&self) -> u64 {
-        (self.max_len / 10).clamp(1_000, MOST_IN_A_STEP)
+        (self.max_len / 10).clamp(1_000, MOST_IN_A_STEP / 2)
     }
 
     /// After so many settled events a step is due before its time: half a step, so that the stream is never over its bound by more than
     /// a whole one while the trimmer is on its way. In a backlog, which is `over` the bound by itself, an eighth of that, so that a
     /// long one is not surveyed again and again for a little of it.
     pub fn nudge(&self, over: u64) -> u64 {
-        (over / 8).min(MOST_IN_A_STEP).max(self.step() / 2)
+        (over / 8).min(MOST_IN_A_STEP / 2).max(self.step() / 2)
     }
 }
 
@@ -114,17 +114,16 @@ impl Trimmer {
             let options = self.options();
             let cut_blocked = options.on_blocked == OnBlocked::Trim;
             crash::point("before-trim");
-            let most = options.step().max(options.nudge(self.over));
+            // Twice what was settled since: a step that is not ended by its bound needs no other one after it.
+            let most = options.step().max(2 * options.nudge(self.over));
             let trimmed = self.broker.trim(options.max_len, most, cut_blocked).await?;
             crash::point("after-trim");
             if trimmed.cut > 0 {
                 self.telemetry.emit(event::Trimmed { count: trimmed.cut, unacknowledged: trimmed.unacknowledged });
             }
+            self.over = trimmed.length.saturating_sub(options.max_len);
+            self.settled.set_every(options.nudge(self.over));
             let more = trimmed.state == TrimState::More;
-            if !more {
-                self.over = trimmed.length.saturating_sub(options.max_len);
-                self.settled.set_every(options.nudge(self.over));
-            }
             last = Some(trimmed);
             if !more {
                 break;
@@ -157,6 +156,6 @@ mod tests {
     fn a_step_is_due_after_half_a_step_and_in_a_backlog_after_an_eighth_of_it() {
         let options = Options { interval: Duration::from_secs(1), max_len: 10_000, on_blocked: OnBlocked::Keep };
         assert_eq!((options.step(), options.nudge(0), options.nudge(4_000)), (1_000, 500, 500));
-        assert_eq!((options.nudge(40_000), options.nudge(u64::MAX)), (5_000, MOST_IN_A_STEP));
+        assert_eq!((options.nudge(40_000), options.nudge(u64::MAX)), (5_000, MOST_IN_A_STEP / 2));
     }
 }

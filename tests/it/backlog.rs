@@ -78,6 +78,16 @@ async fn before_a_backlog_the_stream_is_cut_up_to_the_oldest_pending_entry_and_n
 }
 
 #[tokio::test]
+async fn before_a_backlog_a_step_that_comes_to_the_floor_does_not_ask_for_another() {
+    for (name, options) in servers::all() {
+        let world = World::with(options);
+        fill(&world, 5_000, 2_000, &[1_237]);
+        let trimmed = broker(&world).trim(1_000, 10_000, false).await.expect("trimming");
+        assert_eq!((trimmed.cut, trimmed.state, trimmed.length), (1_236, TrimState::Blocked, 3_764), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn before_a_backlog_nothing_that_was_not_read_is_cut() {
     for (name, options) in servers::all() {
         let world = World::with(options);

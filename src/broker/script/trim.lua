@@ -6,8 +6,7 @@
 -- where the floor is the first id that is still needed, or "(" and the last that is not, and state is "ok", "more" (there is more to cut), "blocked", "no-stream" or "no-group".
 local key, required, keep, most, on_blocked = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
--- So many entries are read at the most, with their content, to find out where the floor lies: from the floor on, and from the head.
-local LOOK_AHEAD = 1000
+-- So many entries are read at the most, with their content, to find out which of the oldest are needed.
 local LOOK = 200
 
 -- Ids are compared as padded text: a Lua number does not hold 64 bits.
@@ -30,7 +29,7 @@ end
 local length = redis.call('XLEN', key)
 
 -- The floor: where what some group still needs begins. An entry is needed when it stands at the floor or above.
-local floor, floor_from, holder, lag, pending, own
+local floor, floor_from, holder, lag, own
 for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
   local group = map(fields)
   local from, order
@@ -45,7 +44,7 @@ for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
     own = from
   end
   if floor == nil or order < floor then
-    floor, floor_from, holder, lag, pending = order, from, group['name'], group['lag'], group['pending']
+    floor, floor_from, holder, lag = order, from, group['name'], group['lag']
   end
 end
 if own == nil then
@@ -70,52 +69,42 @@ if over <= 0 then
   return { 'ok', 0, 0, length, holder, floor_from }
 end
 
--- A backlog: what the furthest group has not even read is over the bound by itself, so everything below the floor may go, and nothing
--- has to be read to find out. Whole nodes first, for those go in bounded steps; then the rest, in the node that the floor is in.
-if on_blocked ~= 'trim' and lag and lag >= keep then
-  local first = floor_from
-  if string.sub(first, 1, 1) == '(' then
-    local ms, seq = string.match(first, '^[(](%d+)-(%d+)$')
+-- What is still needed stays: whole nodes first, those below the floor, for they go at little cost.
+if on_blocked ~= 'trim' then
+  local first, below = floor_from, '(' .. floor_from
+  if string.sub(floor_from, 1, 1) == '(' then
+    below = string.sub(floor_from, 2)
+    local ms, seq = string.match(below, '^(%d+)-(%d+)$')
     -- The entry after it; where the number is too long for Lua, this one stays, too.
-    first = #seq < 15 and string.format('%s-%.0f', ms, seq + 1) or (ms .. '-' .. seq)
+    first = #seq < 15 and string.format('%s-%.0f', ms, seq + 1) or below
   end
-  local cut = redis.call('XTRIM', key, 'MINID', '~', first, 'LIMIT', most)
-  if cut > 0 then
-    return { 'more', cut, 0, length - cut, holder, floor_from }
+  local cut = redis.call('XTRIM', key, 'MINID', '~', first, 'LIMIT', math.min(over, most))
+  local at_floor = false
+  -- Ended by the limit, that has cut more than half of it, or nothing, where a node holds more. Else what is left lies in one node.
+  if cut < over and cut <= most / 2 then
+    if cut > 0 and lag and lag >= keep then
+      -- A backlog: what the furthest group has not even read is over the bound by itself, so everything below the floor may go.
+      cut = cut + redis.call('XTRIM', key, 'MINID', '=', first)
+      at_floor = true
+    else
+      local step = math.min(over - cut, most - cut, LOOK)
+      local found = #redis.call('XRANGE', key, '-', below, 'COUNT', step)
+      cut = cut + redis.call('XTRIM', key, 'MAXLEN', '=', length - cut - found)
+      at_floor = found < step
+    end
   end
-  cut = redis.call('XTRIM', key, 'MINID', '=', first)
-  return { cut < over and 'blocked' or 'ok', cut, 0, length - cut, holder, floor_from }
+  local state = cut < over and (at_floor and 'blocked' or 'more') or 'ok'
+  return { state, cut, 0, length - cut, holder, floor_from }
 end
 
--- The common case: few entries are needed, all of them within the bound, so everything over it may go.
-local look = math.min(LOOK_AHEAD, keep)
-if pending <= look and #redis.call('XRANGE', key, floor_from, '+', 'COUNT', look + 1) <= look then
-  local cut = math.min(over, most)
-  redis.call('XTRIM', key, 'MAXLEN', '=', length - cut)
-  return { cut < over and 'more' or 'ok', cut, 0, length - cut, holder, floor_from }
-end
-
--- Else the oldest entries are looked at one by one.
+-- Else the oldest entries are looked at one by one, to count what was needed.
 local step = math.min(over, most, LOOK)
 local head = redis.call('XRANGE', key, '-', '+', 'COUNT', step)
-local cut, needed = 0, 0
+local needed = 0
 for i = 1, #head do
   if padded(head[i][1]) .. '0' >= floor then
-    if on_blocked ~= 'trim' then
-      break
-    end
     needed = needed + 1
   end
-  cut = i
 end
-if cut == 0 then
-  return { 'blocked', 0, 0, length, holder, floor_from }
-end
-redis.call('XTRIM', key, 'MAXLEN', '=', length - cut)
-local state = 'ok'
-if cut < step then
-  state = 'blocked'
-elseif cut < over then
-  state = 'more'
-end
-return { state, cut, needed, length - cut, holder, floor_from }
+redis.call('XTRIM', key, 'MAXLEN', '=', length - #head)
+return { step < over and 'more' or 'ok', #head, needed, length - #head, holder, floor_from }
