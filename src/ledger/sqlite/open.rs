@@ -25,9 +25,9 @@ const SCHEMA: [&str; 4] = [
     include_str!("../schema/sqlite-4.sql"),
 ];
 
-/// The log is copied back after so many pages (64 MiB) instead of 1,000: fewer, longer copies are faster. A page that many events touch, as
-/// those of an index over ids without an order of their own, is copied once for all of them.
-const LOG_PAGES: i32 = 16_384;
+/// The log is copied back after so many pages (256 MiB) instead of 1,000: fewer, longer copies are faster. A page that many events touch,
+/// as those of an index over ids without an order of their own, is copied once for all of them.
+const LOG_PAGES: i32 = 65_536;
 
 /// Marks a file as a ledger of orderd: the letters `ordr`.
 const APPLICATION_ID: i64 = 0x6f72_6472;
