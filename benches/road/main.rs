@@ -34,8 +34,8 @@ use worker::{Kind, Run};
 
 /// After so long the whole is given up, however many rounds are left.
 const PATIENCE: Duration = Duration::from_mins(15);
-/// One consumer is enough for one server, short queues are in the caches, and a longer stream is cut less often.
-const TUNED: [&str; 3] = ["consumers.count=1", "lanes.count=4096", "trimmer.max_len=100000"];
+/// One consumer is enough for one server, and a stream that may be this long is cut when there is time for it.
+const TUNED: [&str; 2] = ["consumers.count=1", "trimmer.max_len=1000000"];
 /// A bound that no backlog here reaches.
 const NO_TRIMMING: [&str; 1] = ["trimmer.max_len=10000000"];
 /// How many orders the events are about.
