@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+/// Who waits shows a sign of life so often.
+const TICK: Duration = Duration::from_secs(1);
+
 /// The signs of life of all tasks.
 pub struct Heartbeats {
     origin: Instant,
@@ -74,7 +77,9 @@ impl Heartbeat {
     /// Waits for `future`, and counts the waiting as a sign of life: for something that may rightly take for ever, such as work to come.
     pub async fn while_waiting<F: Future>(&self, future: F) -> F::Output {
         tokio::pin!(future);
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        self.beat();
+        // An interval's own first tick is due at once, which wakes the runtime once more each time that anything is waited for.
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
         loop {
             tokio::select! {
                 biased;
