@@ -33,8 +33,10 @@ pub struct Trimmed {
 pub enum TrimState {
     /// The stream is within its bound.
     Within,
-    /// There is more to cut; the step was bounded.
+    /// There is more to cut; the bound of the step ended it.
     More,
+    /// Less than a node of the stream is left over the bound, or what was settled meanwhile. Another step cuts it.
+    Rest,
     /// The rest that is over the bound is still needed by the group that is furthest behind.
     Blocked,
     /// There is no stream, or our group is missing there: nothing was touched.
@@ -84,6 +86,7 @@ fn trimmed(reply: redis::Value) -> Option<Trimmed> {
     let state = match reply::text(parts.next()?)?.as_str() {
         "ok" => TrimState::Within,
         "more" => TrimState::More,
+        "rest" => TrimState::Rest,
         "blocked" => TrimState::Blocked,
         _ => TrimState::Nothing,
     };

@@ -69,7 +69,7 @@ async fn trim(broker: &Broker, keep: u64) -> anyhow::Result<Option<Cut>> {
         let trimmed = broker.trim(keep, STEP, false).await?;
         count += trimmed.cut;
         let floor = match trimmed.state {
-            TrimState::More => continue,
+            TrimState::More | TrimState::Rest => continue,
             TrimState::Nothing => return Ok(None),
             TrimState::Blocked => trimmed.floor,
             TrimState::Within => None,

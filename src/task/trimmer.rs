@@ -114,7 +114,7 @@ impl Trimmer {
             let options = self.options();
             let cut_blocked = options.on_blocked == OnBlocked::Trim;
             crash::point("before-trim");
-            // Twice what was settled since: a step that is not ended by its bound needs no other one after it.
+            // Twice what was settled since, so that its bound does not end it.
             let most = options.step().max(2 * options.nudge(self.over));
             let trimmed = self.broker.trim(options.max_len, most, cut_blocked).await?;
             crash::point("after-trim");
@@ -123,6 +123,7 @@ impl Trimmer {
             }
             self.over = trimmed.length.saturating_sub(options.max_len);
             self.settled.set_every(options.nudge(self.over));
+            // A rest waits for the next time: while a group works, there is always a little.
             let more = trimmed.state == TrimState::More;
             last = Some(trimmed);
             if !more {

@@ -193,7 +193,7 @@ impl Model<'_> {
             .map(|group| group.pending.first().copied().unwrap_or((group.delivered.0, group.delivered.1 + 1)))
             .min();
         let free = self.entries.iter().filter(|id| floor.is_some_and(|floor| **id < floor)).count() as u64;
-        if self.groups.contains_key(GROUP) && trimmed.state == TrimState::More {
+        if self.groups.contains_key(GROUP) && matches!(trimmed.state, TrimState::More | TrimState::Rest) {
             assert!(
                 (1..over.min(free)).contains(&trimmed.cut),
                 "{trimmed:?}, keep {keep}, at most {most}, {free} are free"

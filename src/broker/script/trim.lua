@@ -3,7 +3,8 @@
 -- KEYS: stream, watermark of the group
 -- ARGV: group that must be there, entries to keep, most entries to cut, "keep" or "trim" (cut what is over the bound even if needed)
 -- Answers { state, entries cut, of those not acknowledged by every group, length now, group that holds the floor or "", floor or "" }
--- where the floor is the first id that is still needed, or "(" and the last that is not, and state is "ok", "more" (there is more to cut), "blocked", "no-stream" or "no-group".
+-- where the floor is the first id that is still needed, or "(" and the last that is not, and state is "ok", "more" (the bound of the step ended it), "rest" (less
+-- than a node is left over the bound, or what is settled later), "blocked", "no-stream" or "no-group".
 local key, required, keep, most, on_blocked = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
 -- So many entries are read at the most, with their content, to find out which of the oldest are needed.
@@ -29,7 +30,7 @@ end
 local length = redis.call('XLEN', key)
 
 -- The floor: where what some group still needs begins. An entry is needed when it stands at the floor or above.
-local floor, floor_from, holder, lag, own
+local floor, floor_from, holder, own
 for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
   local group = map(fields)
   local from, order
@@ -44,7 +45,7 @@ for _, fields in ipairs(redis.call('XINFO', 'GROUPS', key)) do
     own = from
   end
   if floor == nil or order < floor then
-    floor, floor_from, holder, lag = order, from, group['name'], group['lag']
+    floor, floor_from, holder = order, from, group['name']
   end
 end
 if own == nil then
@@ -79,22 +80,18 @@ if on_blocked ~= 'trim' then
     first = #seq < 15 and string.format('%s-%.0f', ms, seq + 1) or below
   end
   local cut = redis.call('XTRIM', key, 'MINID', '~', first, 'LIMIT', math.min(over, most))
-  local at_floor = false
-  -- Ended by the limit, that has cut more than half of it, or nothing, where a node holds more. Else what is left lies in one node.
-  if cut < over and cut <= most / 2 then
-    if cut > 0 and lag and lag >= keep then
-      -- A backlog: what the furthest group has not even read is over the bound by itself, so everything below the floor may go.
-      cut = cut + redis.call('XTRIM', key, 'MINID', '=', first)
-      at_floor = true
-    else
-      local step = math.min(over - cut, most - cut, LOOK)
-      local found = #redis.call('XRANGE', key, '-', below, 'COUNT', step)
-      cut = cut + redis.call('XTRIM', key, 'MAXLEN', '=', length - cut - found)
-      at_floor = found < step
-    end
+  if cut > 0 then
+    local state = over > most and cut > most / 2 and 'more' or 'rest'
+    return { cut < over and state or 'ok', cut, 0, length - cut, holder, floor_from }
   end
-  local state = cut < over and (at_floor and 'blocked' or 'more') or 'ok'
-  return { state, cut, 0, length - cut, holder, floor_from }
+  -- What is left lies in one node, or that node is larger than the limit.
+  local step = math.min(over, most, LOOK)
+  local found = #redis.call('XRANGE', key, '-', below, 'COUNT', step)
+  if found > 0 then
+    redis.call('XTRIM', key, 'MAXLEN', '=', length - found)
+  end
+  local state = found < step and 'blocked' or found < over and 'more' or 'ok'
+  return { state, found, 0, length - found, holder, floor_from }
 end
 
 -- Else the oldest entries are looked at one by one, to count what was needed.
