@@ -51,11 +51,17 @@ fn a_daemon_that_was_stopped_for_too_long_finds_its_name_taken_and_goes_on_under
 }
 
 #[test]
-fn a_restart_in_good_order_has_its_name_at_once() {
+fn a_daemon_that_ends_in_good_order_leaves_no_name_behind_and_has_its_own_again_at_once() {
     let world = World::new();
     let mut first = world.daemon("w", &[]);
-    first.wait_until_ready();
+    world.add_many(8, 2);
+    world.wait_until_drained();
+    assert_ne!(world.consumers(), [""; 0]);
     assert!(first.stop().0.success());
+    assert_eq!(world.consumers(), [""; 0], "nothing was pending under their names");
+    let is_locked: bool =
+        redis::cmd("EXISTS").arg(format!("{{{STREAM}}}:instance:{GROUP}:w")).query(&mut world.redis()).unwrap();
+    assert!(!is_locked, "a restart would have to wait for the name");
     let second = world.daemon("w", &[]);
     assert_eq!(name(&second), "w");
 }
