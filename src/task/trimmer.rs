@@ -58,6 +58,15 @@ impl Options {
     }
 }
 
+/// Why the trimmer trims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    /// Enough was settled.
+    Nudge,
+    /// It is time, or there is a new bound.
+    Look,
+}
+
 /// The trimmer.
 pub struct Trimmer {
     tuning: Tuned,
@@ -82,17 +91,20 @@ impl Trimmer {
         loop {
             let due = async {
                 tokio::select! {
-                    () = tokio::time::sleep_until(next_look) => {}
-                    () = self.settled.nudged() => {}
+                    () = tokio::time::sleep_until(next_look) => Occasion::Look,
+                    () = self.settled.nudged() => Occasion::Nudge,
                 }
             };
-            tokio::select! {
+            let occasion = tokio::select! {
                 () = shutdown.stopping().cancelled() => return Ok(()),
-                () = heartbeat.while_waiting(due) => {}
+                occasion = heartbeat.while_waiting(due) => occasion,
                 // A new bound holds from now on, not from the next look on.
-                Ok(()) = tuning.changed() => next_look = next_look.min(Instant::now() + self.options().interval),
-            }
-            let trimmed = self.trim(&shutdown).await;
+                Ok(()) = tuning.changed() => {
+                    next_look = next_look.min(Instant::now() + self.options().interval);
+                    Occasion::Look
+                }
+            };
+            let trimmed = self.trim(occasion, &shutdown).await;
             if Instant::now() >= next_look {
                 self.look(trimmed.as_ref().ok().and_then(Option::as_ref));
                 next_look = Instant::now() + self.options().interval;
@@ -108,8 +120,10 @@ impl Trimmer {
     }
 
     /// Steps until the stream is within its bound, or something stands in the way. Returns how the last step ended.
-    async fn trim(&mut self, shutdown: &Shutdown) -> Result<Option<Trimmed>, BrokerError> {
+    async fn trim(&mut self, occasion: Occasion, shutdown: &Shutdown) -> Result<Option<Trimmed>, BrokerError> {
         let mut last = None;
+        // While a group works, there is always a little left, so the rest waits for the next time; and a look takes one, not each.
+        let mut takes_rest = occasion == Occasion::Look;
         while !shutdown.stopping().is_cancelled() {
             let options = self.options();
             let cut_blocked = options.on_blocked == OnBlocked::Trim;
@@ -123,10 +137,13 @@ impl Trimmer {
             }
             self.over = trimmed.length.saturating_sub(options.max_len);
             self.settled.set_every(options.nudge(self.over));
-            // A rest waits for the next time: while a group works, there is always a little.
-            let more = trimmed.state == TrimState::More;
+            let goes_on = match trimmed.state {
+                TrimState::More => true,
+                TrimState::Rest => std::mem::take(&mut takes_rest),
+                TrimState::Within | TrimState::Blocked | TrimState::Nothing => false,
+            };
             last = Some(trimmed);
-            if !more {
+            if !goes_on {
                 break;
             }
         }
