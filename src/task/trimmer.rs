@@ -119,7 +119,8 @@ impl Trimmer {
         self.tuning.borrow().trimmer
     }
 
-    /// Steps until the stream is within its bound, or something stands in the way. Returns how the last step ended.
+    /// Steps until the stream is within its bound, something stands in the way, or only a rest is left that can wait. Returns how the last
+    /// step ended.
     async fn trim(&mut self, occasion: Occasion, shutdown: &Shutdown) -> Result<Option<Trimmed>, BrokerError> {
         let mut last = None;
         // While a group works, there is always a little left, so the rest waits for the next time; and a look takes one, not each.
