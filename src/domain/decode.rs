@@ -197,9 +197,9 @@ impl<'e> AllFound<'e> {
     }
 }
 
-/// Whether a field has this name. Most are told apart by their length or by their first letter.
+/// Whether a field has this name. Most are told apart by their first letter, without a call to compare the rest.
 fn is(name: &[u8], wanted: &[u8]) -> bool {
-    name.len() == wanted.len() && name.first() == wanted.first() && name == wanted
+    name.first() == wanted.first() && name == wanted
 }
 
 fn parts_of(entry: &Entry, names: &FieldNames, replay_of: Option<EntryId>) -> Result<Parts, DecodeError> {

@@ -195,7 +195,7 @@ impl Model<'_> {
         let free = self.entries.iter().filter(|id| floor.is_some_and(|floor| **id < floor)).count() as u64;
         if self.groups.contains_key(GROUP) && matches!(trimmed.state, TrimState::More | TrimState::Rest) {
             assert!(
-                (1..over.min(free)).contains(&trimmed.cut),
+                (1..=over.min(free)).contains(&trimmed.cut),
                 "{trimmed:?}, keep {keep}, at most {most}, {free} are free"
             );
         } else if self.groups.contains_key(GROUP) {
