@@ -123,6 +123,20 @@ mod tests {
         assert_eq!(beats.stalled(Instant::now()), []);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_shows_a_sign_of_life_at_once_and_each_second() {
+        let beats = Heartbeats { origin: Instant::now().checked_sub(60 * SECOND).unwrap(), pulses: Mutex::default() };
+        let task = beats.register("lane", SECOND);
+        let last = || task.pulse.last.swap(0, Ordering::Relaxed);
+        last();
+        task.while_waiting(async {
+            assert!(last() > 0, "at once");
+            tokio::time::sleep(SECOND + SECOND / 2).await;
+            assert!(last() > 0, "after a second");
+        })
+        .await;
+    }
+
     #[test]
     fn a_task_that_has_ended_owes_nothing() {
         let beats = Heartbeats::new();
