@@ -120,9 +120,8 @@ where
         if failures >= MAX_RESTARTS {
             return Err(GaveUp { task, failures, error });
         }
-        tokio::select! {
-            () = tokio::time::sleep(again_in) => {}
-            () = shutdown.stopping().cancelled() => return Ok(()),
+        if !shutdown.pause(again_in).await {
+            return Ok(());
         }
     }
 }

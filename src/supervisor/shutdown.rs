@@ -3,6 +3,8 @@
 //! Owns: the two words of a shutdown: take no more work, and let go of what is in hand.
 //! Never: a signal (that is `cli::run`) or a deadline (that is `daemon`).
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 /// Tells every task when to stop. Cheap to clone.
@@ -43,5 +45,34 @@ impl Shutdown {
     /// Cancelled when what is in hand is to be let go of.
     pub fn abandoning(&self) -> &CancellationToken {
         &self.abandon
+    }
+
+    /// Waits for `length`, but no longer than until no more work is to be taken. Whether it was the whole of it.
+    pub async fn pause(&self, length: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            () = tokio::time::sleep(length) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_as_long_as_it_is_said_to_be_unless_a_stop_cuts_it_short() {
+        const HOUR: Duration = Duration::from_hours(1);
+        let (shutdown, began) = (Shutdown::new(), tokio::time::Instant::now());
+        assert!(shutdown.pause(HOUR).await);
+        assert_eq!(began.elapsed(), HOUR);
+        let stop = async {
+            tokio::time::sleep(HOUR / 2).await;
+            shutdown.stop();
+        };
+        assert_eq!(tokio::join!(shutdown.pause(HOUR), stop), (false, ()));
+        assert!(!shutdown.pause(HOUR).await, "after the stop there is no pause");
+        assert_eq!(began.elapsed(), HOUR * 3 / 2);
     }
 }

@@ -58,9 +58,8 @@ impl Bookkeeper {
                 tracing::debug!(%error, "the ledger was not pruned");
             }
             round = (round + 1) % PRUNE;
-            tokio::select! {
-                () = shutdown.stopping().cancelled() => return Ok(()),
-                () = heartbeat.while_waiting(tokio::time::sleep(EVERY)) => {}
+            if !heartbeat.while_waiting(shutdown.pause(EVERY)).await {
+                return Ok(());
             }
         }
     }

@@ -240,10 +240,6 @@ impl Consumer {
                 Err(error) => tracing::debug!(%error, "the group was not made again"),
             }
         }
-        let pause = self.backoff.failed();
-        tokio::select! {
-            () = shutdown.stopping().cancelled() => false,
-            () = tokio::time::sleep(pause) => true,
-        }
+        shutdown.pause(self.backoff.failed()).await
     }
 }

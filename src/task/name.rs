@@ -79,9 +79,8 @@ impl Name {
     ) -> Result<(), TaskError> {
         let mut known = None;
         loop {
-            tokio::select! {
-                () = shutdown.stopping().cancelled() => return Ok(()),
-                () = heartbeat.while_waiting(tokio::time::sleep(RENEW_EVERY)) => {}
+            if !heartbeat.while_waiting(shutdown.pause(RENEW_EVERY)).await {
+                return Ok(());
             }
             match broker.renew_name(&self.instance, &self.token).await {
                 Ok(Lock { is_ours: true, handed_back }) => {

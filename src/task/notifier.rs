@@ -191,12 +191,8 @@ impl Notifier {
                 if told {
                     continue;
                 }
-                let pause = self.backoff.failed();
-                tokio::select! {
-                    // The last ones are tried once and without a pause.
-                    () = shutdown.stopping().cancelled() => {}
-                    () = heartbeat.while_waiting(tokio::time::sleep(pause)) => {}
-                }
+                // At a stop there is none: the last ones are tried once.
+                heartbeat.while_waiting(shutdown.pause(self.backoff.failed())).await;
             }
         }
     }

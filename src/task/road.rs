@@ -149,11 +149,10 @@ async fn open(
 /// Makes sure of the group and takes a name, however long Redis is away. `None` when the daemon is to stop before that.
 async fn prepare(parts: &Parts) -> Result<Option<Name>, TaskError> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-    let stop = parts.shutdown.stopping();
     let telemetry = &parts.lanes.telemetry;
     loop {
         let prepared = tokio::select! {
-            () = stop.cancelled() => return Ok(None),
+            () = parts.shutdown.stopping().cancelled() => return Ok(None),
             prepared = try_prepare(parts) => prepared,
         };
         match prepared {
@@ -165,9 +164,8 @@ async fn prepare(parts: &Parts) -> Result<Option<Name>, TaskError> {
             Err(NameError::Broker(error)) => parts.trouble.is(&error),
             Err(error @ NameError::AllTaken(_)) => return Err(TaskError::new(error)),
         }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(None),
-            () = tokio::time::sleep(backoff.failed()) => {}
+        if !parts.shutdown.pause(backoff.failed()).await {
+            return Ok(None);
         }
     }
 }

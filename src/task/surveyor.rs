@@ -30,9 +30,8 @@ pub async fn run(
             Some(backlog) => telemetry.emit(backlog),
             None => telemetry.emit(BacklogUnknown),
         }
-        tokio::select! {
-            () = shutdown.stopping().cancelled() => return Ok(()),
-            () = heartbeat.while_waiting(tokio::time::sleep(EVERY)) => {}
+        if !heartbeat.while_waiting(shutdown.pause(EVERY)).await {
+            return Ok(());
         }
     }
 }
