@@ -5,11 +5,12 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, Result, Row, Statement};
+use rusqlite::{Connection, Result, Statement};
 
 use super::fault;
 use super::hook::Hook;
 use super::inbox::{Begun, Inbox, Noted};
+use super::orders::{Leaf, Orders, Place};
 use super::row::{self, stored};
 use crate::domain::batch::Work;
 use crate::domain::event::OrderEvent;
@@ -23,17 +24,9 @@ pub(super) struct Book<'c> {
     rules: &'c Rules,
     hook: Option<&'c dyn Hook>,
     inbox: Inbox<'c>,
+    orders: Orders<'c>,
     published: Statement<'c>,
-    begin: Statement<'c>,
-    load: Statement<'c>,
-    store: Statement<'c>,
     append: Statement<'c>,
-}
-
-/// An order and its number in the ledger.
-struct Numbered {
-    number: i64,
-    order: Order,
 }
 
 impl<'c> Book<'c> {
@@ -44,20 +37,8 @@ impl<'c> Book<'c> {
             rules,
             hook,
             inbox: Inbox::new(conn)?,
+            orders: Orders::new(conn)?,
             published: conn.prepare("SELECT 1 FROM history WHERE event_id = ?1")?,
-            begin: conn.prepare(
-                "INSERT INTO orders (order_id, user_id, state, amount, paid, refunded, version, created_at, updated_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8) ON CONFLICT DO NOTHING",
-            )?,
-            load: conn.prepare(&format!(
-                "SELECT {}, number FROM orders WHERE order_id = ?1",
-                row::ORDER_COLUMNS.join(", ")
-            ))?,
-            // What an order began with never changes, and its user is in an index.
-            store: conn.prepare(
-                "UPDATE orders SET state = ?2, paid = ?3, refunded = ?4, version = ?5, updated_at = ?6
-                 WHERE number = ?1",
-            )?,
             append: conn.prepare(
                 "INSERT INTO history (number, source, ms, sub, action, amount, state, version, applied_at, event_id)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -66,7 +47,7 @@ impl<'c> Book<'c> {
     }
 
     /// Enters the events of one batch, at the time `now` in milliseconds, and with `effects` says where their orders stand.
-    /// An error is the transaction's: nothing of it counts.
+    /// What became of the orders is not in place before [`Book::finish`]. An error is the transaction's: nothing of it counts.
     pub(super) fn enter(&mut self, batch: &[Work], effects: bool, now: i64) -> Result<Vec<Outcome>> {
         let mut failed: HashSet<&OrderId> = HashSet::new();
         let mut outcomes = Vec::with_capacity(batch.len());
@@ -90,6 +71,12 @@ impl<'c> Book<'c> {
     /// Begins anew: between two transactions other processes may have written.
     pub(super) fn start(&mut self) {
         self.inbox.forget();
+        self.orders.forget();
+    }
+
+    /// Writes what is left to write before the commit, at the time `now` in milliseconds.
+    pub(super) fn finish(&mut self, now: i64) -> Result<()> {
+        self.orders.write(now)
     }
 
     /// The generations that have begun since the transaction did.
@@ -101,11 +88,14 @@ impl<'c> Book<'c> {
     fn enter_hooked(&mut self, hook: &dyn Hook, work: &Work, effects: bool, now: i64) -> Result<Outcome> {
         self.conn.execute_batch("SAVEPOINT hooked")?;
         let mut outcome = self.enter_one(work, effects, now)?;
+        // The hook may look at the order.
+        self.orders.write(now)?;
         if matches!(outcome, Outcome::Applied | Outcome::AppliedTo(_))
             && let Err(failure) = hook.applied(self.conn, work)?
         {
             self.conn.execute_batch("ROLLBACK TO hooked")?;
             self.inbox.undo(work.event.origin());
+            self.orders.forget();
             outcome = Outcome::Failed(failure);
         }
         self.conn.execute_batch("RELEASE hooked")?;
@@ -120,17 +110,18 @@ impl<'c> Book<'c> {
             return Ok(Outcome::Duplicate);
         }
         let Some(noted) = self.inbox.note(work)? else { return Ok(Outcome::Duplicate) };
-        match self.advance(&work.event, now)? {
-            Ok(after) => {
-                self.append(noted, &work.event, &after, now)?;
-                self.inbox.applied(noted, work)?;
-                Ok(if effects { Outcome::AppliedTo(Box::new(effect(after.order, now))) } else { Outcome::Applied })
-            }
+        let place = match self.advance(&work.event, now)? {
+            Ok(place) => place,
             Err(failure) => {
                 self.inbox.strike(noted)?;
-                Ok(Outcome::Failed(failure))
+                return Ok(Outcome::Failed(failure));
             }
-        }
+        };
+        let Leaf { number, order, .. } = self.orders.at(place);
+        append(&mut self.append, noted, &work.event, (*number, order), now)?;
+        let outcome = if effects { Outcome::AppliedTo(Box::new(effect(order, now))) } else { Outcome::Applied };
+        self.inbox.applied(noted, work)?;
+        Ok(outcome)
     }
 
     /// Whether an event with this id of the producer's was applied before. Asks nothing where there is no such id.
@@ -139,81 +130,58 @@ impl<'c> Book<'c> {
         self.published.exists([id.as_str()])
     }
 
-    /// Moves the order on by `event`; a failure has changed nothing.
-    fn advance(&mut self, event: &OrderEvent, now: i64) -> Result<std::result::Result<Numbered, Failure>> {
-        // An event that can begin an order mostly does: that saves looking for the order first.
-        if self.rules.begins(&event.action)
-            && let Ok(order) = self.rules.apply(None, event)
-            && let Some(number) = self.begin(event, &order, now)?
-        {
-            return Ok(Ok(Numbered { number, order }));
+    /// Moves the order on by `event`, and returns its place; a failure has changed nothing.
+    fn advance(&mut self, event: &OrderEvent, now: i64) -> Result<std::result::Result<Place, Failure>> {
+        let (rules, id) = (self.rules, &event.order);
+        let mut place = self.orders.met(id);
+        if place.is_none() {
+            // An event that can begin an order mostly does: that saves looking for the order first.
+            if rules.begins(&event.action)
+                && let Ok(order) = rules.apply(None, event)
+                && let Some(begun) = self.orders.begin(id, order, now)?
+            {
+                return Ok(Ok(begun));
+            }
+            place = match self.orders.load(id) {
+                Ok(place) => place,
+                Err(error) => return unreadable(error).map(Err),
+            };
         }
-        let before = match self.load.query_row([event.order.as_str()], numbered).optional() {
-            Ok(Some(before)) => before,
-            Ok(None) => return Ok(Err(not_the_first(self.rules, event))),
-            Err(error) => return unreadable(error).map(Err),
-        };
-        match self.rules.apply(Some(&before.order), event) {
+        let Some(place) = place else { return Ok(Err(not_the_first(rules, event))) };
+        match rules.apply(Some(&self.orders.at(place).order), event) {
             Ok(order) => {
-                let after = Numbered { number: before.number, order };
-                self.store(&after, now)?;
-                Ok(Ok(after))
+                self.orders.change(place, order);
+                Ok(Ok(place))
             }
             Err(refusal) => Ok(Err(refusal.into())),
         }
     }
-
-    /// The number of the new order; `None` where the order was there already.
-    fn begin(&mut self, event: &OrderEvent, order: &Order, now: i64) -> Result<Option<i64>> {
-        let rows = self.begin.execute((
-            event.order.as_str(),
-            order.user.as_str(),
-            order.state.as_str(),
-            order.amount.to_string(),
-            order.paid.to_string(),
-            order.refunded.to_string(),
-            stored(order.version),
-            now,
-        ))?;
-        Ok((rows == 1).then(|| self.conn.last_insert_rowid()))
-    }
-
-    fn store(&mut self, Numbered { number, order }: &Numbered, now: i64) -> Result<()> {
-        self.store.execute((
-            number,
-            order.state.as_str(),
-            order.paid.to_string(),
-            order.refunded.to_string(),
-            stored(order.version),
-            now,
-        ))?;
-        Ok(())
-    }
-
-    fn append(&mut self, noted: Noted, event: &OrderEvent, after: &Numbered, now: i64) -> Result<()> {
-        let Noted { source, id: (ms, sub), .. } = noted;
-        self.append.execute((
-            after.number,
-            source,
-            ms,
-            sub,
-            event.action.as_str(),
-            event.amount.map(|amount| amount.to_string()),
-            after.order.state.as_str(),
-            stored(after.order.version),
-            now,
-            event.event_id.as_ref().map(EventId::as_str),
-        ))?;
-        Ok(())
-    }
 }
 
-fn effect(Order { user, state, version, .. }: Order, now: i64) -> Effect {
-    Effect { user, state, version, at_ms: u64::try_from(now).unwrap_or_default() }
+fn append(
+    statement: &mut Statement<'_>,
+    Noted { source, id: (ms, sub), .. }: Noted,
+    event: &OrderEvent,
+    (number, after): (i64, &Order),
+    now: i64,
+) -> Result<()> {
+    statement.execute((
+        number,
+        source,
+        ms,
+        sub,
+        event.action.as_str(),
+        event.amount.map(|amount| amount.to_string()),
+        after.state.as_str(),
+        stored(after.version),
+        now,
+        event.event_id.as_ref().map(EventId::as_str),
+    ))?;
+    Ok(())
 }
 
-fn numbered(row: &Row<'_>) -> Result<Numbered> {
-    Ok(Numbered { order: row::order(row)?, number: row.get(row::ORDER_COLUMNS.len())? })
+fn effect(Order { user, state, version, .. }: &Order, now: i64) -> Effect {
+    Effect { user: user.clone(), state: *state, version: *version, at_ms: u64::try_from(now).unwrap_or_default() }
 }
 
 /// Why `event` does not begin the order that is not there.

@@ -22,6 +22,7 @@ mod hook;
 mod inbox;
 mod lock;
 mod open;
+mod orders;
 mod place;
 pub mod probe;
 pub mod reader;

@@ -122,6 +122,7 @@ impl<'c> Writer<'c> {
             .iter()
             .map(|waiting| self.book.enter(&waiting.batch, waiting.effects, now))
             .collect::<Result<_, _>>()?;
+        self.book.finish(now)?;
         crash::point("before-commit");
         transaction.commit()?;
         crash::point("after-commit");
@@ -236,48 +237,54 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::domain::batch::{Batch, Context, Source, Work};
+    use crate::domain::batch::{Context, Source, Work};
     use crate::domain::entry::{Entry, Fields};
     use crate::domain::event::{Action, OrderEvent};
     use crate::domain::id::EntryId;
     use crate::domain::order::Rules;
     use crate::domain::outcome::FailureClass;
 
-    /// Orders that begin, one event each.
-    fn batch(ids: std::ops::Range<u64>) -> Batch {
-        let source = Arc::new(Source { stream: "s".into(), group: "g".into() });
-        let work = |ms| Work {
+    fn work(ms: u64, order: &str, action: Action) -> Work {
+        Work {
             event: Box::new(OrderEvent {
-                order: format!("order-with-a-long-name-{ms}").into(),
+                order: order.into(),
                 user: Some("u".into()),
-                action: Action::Created,
+                action,
                 amount: Some("1".parse().unwrap()),
                 replay_of: None,
                 event_id: None,
                 entry: Entry { id: EntryId::new(ms, 0), fields: Fields::default() },
             }),
-            context: Context { source: Arc::clone(&source), attempt: 1 },
-        };
-        Arc::new(ids.map(work).collect())
+            context: Context { source: Arc::new(Source { stream: "s".into(), group: "g".into() }), attempt: 1 },
+        }
     }
 
-    fn waiting(ids: std::ops::Range<u64>) -> (Waiting, oneshot::Receiver<Vec<Outcome>>) {
+    /// Orders that begin, one event each.
+    fn beginnings(ids: std::ops::Range<u64>) -> Vec<Work> {
+        ids.map(|ms| work(ms, &format!("order-with-a-long-name-{ms}"), Action::Created)).collect()
+    }
+
+    fn waiting(works: Vec<Work>) -> (Waiting, oneshot::Receiver<Vec<Outcome>>) {
         let (reply, answer) = oneshot::channel();
-        (Waiting { batch: batch(ids), effects: false, reply }, answer)
+        (Waiting { batch: Arc::new(works), effects: false, reply }, answer)
     }
 
     fn with_writer(patience: Duration, test: impl FnOnce(&mut Writer<'_>, &Path)) {
+        with_hooked_writer(patience, None, test);
+    }
+
+    fn with_hooked_writer(patience: Duration, hook: Option<Arc<dyn Hook>>, test: impl FnOnce(&mut Writer<'_>, &Path)) {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("orderd.db");
         let log_failed = Arc::default();
         let conn = open::for_writing(&path, &log_failed).unwrap();
         let parts = Parts { rules: Rules::default(), telemetry: Telemetry::new().unwrap() };
-        let job = Job { path: path.clone(), parts, hook: None, log_failed };
+        let job = Job { path: path.clone(), parts, hook, log_failed };
         test(&mut Writer::new(&conn, &job, patience).unwrap(), &path);
     }
 
     fn write(writer: &mut Writer<'_>, ids: std::ops::Range<u64>) -> Vec<Outcome> {
-        let (waiting, mut answer) = waiting(ids);
+        let (waiting, mut answer) = waiting(beginnings(ids));
         writer.write(vec![waiting]).unwrap();
         answer.try_recv().unwrap()
     }
@@ -315,11 +322,45 @@ mod tests {
     fn batches_that_wait_share_a_transaction() {
         with_writer(PATIENCE, |writer, _| {
             let (waiting, _answers): (Vec<_>, Vec<_>) =
-                [0, 2000, 4000].map(|first| waiting(first..first + 2000)).into_iter().unzip();
+                [0, 2000, 4000].map(|first| waiting(beginnings(first..first + 2000))).into_iter().unzip();
             writer.write(waiting).unwrap();
             let times: i64 =
                 writer.conn.query_row("SELECT count(DISTINCT applied_at) FROM history", [], |row| row.get(0)).unwrap();
             assert_eq!((count(writer.conn, "orders"), times), (6000, 1));
+        });
+    }
+
+    /// Notes where an order stands in the ledger at each call, and refuses one event.
+    #[derive(Default)]
+    struct Witness(std::sync::Mutex<Vec<String>>);
+
+    impl Hook for Witness {
+        fn prepare(&self, _: &Connection) -> rusqlite::Result<()> {
+            Ok(())
+        }
+
+        fn applied(&self, ledger: &Connection, work: &Work) -> rusqlite::Result<Result<(), Failure>> {
+            let sql = "SELECT state || ' ' || version FROM orders WHERE order_id = ?1";
+            self.0.lock().unwrap().push(ledger.query_row(sql, [work.event.order.as_str()], |row| row.get(0))?);
+            Ok(if work.event.id().ms == 2 { Err(Failure::transient("not now")) } else { Ok(()) })
+        }
+    }
+
+    #[test]
+    fn a_hook_finds_the_order_as_its_event_has_made_it_and_so_does_the_event_after_one_that_was_refused() {
+        let hook = Arc::new(Witness::default());
+        with_hooked_writer(PATIENCE, Some(Arc::clone(&hook) as Arc<dyn Hook>), |writer, _| {
+            let batches = [
+                vec![work(1, "o", Action::Created), work(2, "o", Action::Paid)],
+                vec![work(3, "o", Action::Paid), work(4, "o", Action::Shipped)],
+            ];
+            let (group, answers): (Vec<_>, Vec<_>) = batches.into_iter().map(waiting).unzip();
+            writer.write(group).unwrap();
+            let outcomes: Vec<Outcome> =
+                answers.into_iter().flat_map(|mut answer| answer.try_recv().unwrap()).collect();
+            let applied: Vec<bool> = outcomes.iter().map(|outcome| *outcome == Outcome::Applied).collect();
+            assert_eq!(applied, [true, false, true, true], "{outcomes:?}");
+            assert_eq!(*hook.0.lock().unwrap(), ["created 1", "paid 2", "paid 2", "shipped 3"]);
         });
     }
 
