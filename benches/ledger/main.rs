@@ -99,7 +99,8 @@ fn speed(store: &dyn Store, options: &Options) -> anyhow::Result<()> {
         singly.push(measure::singly(&*place.open()?, &mut lives, Duration::from_secs(options.seconds))?);
         let place = store.place()?;
         let mut lives = Lives::new(options.rising);
-        batches.push(measure::batches(&*place.open()?, lives.batches(options.events))?);
+        let took = measure::batches(&*place.open()?, lives.batches(options.events))?;
+        batches.push(count(options.events) / took.as_secs_f64());
         size = place.bytes()? / count(options.events) * 1e6;
         let place = store.place()?;
         by_hand.push(place.by_hand(&lives.batches(options.events))?);
