@@ -22,13 +22,29 @@ pub(crate) const RATES: [u64; 2] = [1_000, 10_000];
 /// How the latencies are spread, in microseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Spread {
-    /// Events a second.
-    pub(crate) rate: u64,
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
     pub(crate) p999_us: u64,
     pub(crate) max_us: u64,
     pub(crate) events: usize,
+}
+
+impl Spread {
+    /// The median of each number; `None` where there are none.
+    pub(crate) fn median(spreads: &[Self]) -> Option<Self> {
+        let median = |number: fn(&Self) -> u64| {
+            let mut numbers: Vec<u64> = spreads.iter().map(number).collect();
+            numbers.sort_unstable();
+            numbers.get(numbers.len() / 2).copied()
+        };
+        Some(Self {
+            p50_us: median(|spread| spread.p50_us)?,
+            p99_us: median(|spread| spread.p99_us)?,
+            p999_us: median(|spread| spread.p999_us)?,
+            max_us: median(|spread| spread.max_us)?,
+            events: spreads.first()?.events,
+        })
+    }
 }
 
 /// Adds `rate` events a second for `seconds` and follows each until it is acknowledged.
@@ -54,7 +70,7 @@ pub(crate) fn measure(desk: &Desk<'_>, rate: u64, seconds: u64, deadline: &Deadl
         watch.see(&line).with_context(|| line.clone())?;
     }
     producer.stop()?;
-    watch.spread(rate).context("no event was seen")
+    watch.spread().context("no event was seen")
 }
 
 /// Adds `count` events, each at its time. One that is late is made up for, so that the pace holds on the whole.
@@ -110,17 +126,10 @@ impl Watch {
         Ok(())
     }
 
-    fn spread(mut self, rate: u64) -> Option<Spread> {
+    fn spread(mut self) -> Option<Spread> {
         self.latencies.sort_unstable();
         let sorted = &self.latencies;
         let at = |mille: usize| sorted.get((sorted.len() * mille / 1000).min(sorted.len().saturating_sub(1))).copied();
-        Some(Spread {
-            rate,
-            p50_us: at(500)?,
-            p99_us: at(990)?,
-            p999_us: at(999)?,
-            max_us: at(1000)?,
-            events: sorted.len(),
-        })
+        Some(Spread { p50_us: at(500)?, p99_us: at(990)?, p999_us: at(999)?, max_us: at(1000)?, events: sorted.len() })
     }
 }

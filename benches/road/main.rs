@@ -22,13 +22,15 @@ mod machine;
 mod process;
 mod report;
 mod table;
+mod telling;
 mod textbook;
 mod wait;
 mod worker;
 
 use backlog::{Backlog, Desk};
 use daemon::Handler;
-use report::{Report, Row};
+use latency::{RATES, Spread};
+use report::{Latency, Report, Row};
 use wait::Deadline;
 use worker::{Kind, Run};
 
@@ -51,7 +53,7 @@ struct Options {
     /// Events of the backlog; the ledger gets half of it, the plain loop a tenth
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..=2_000_000))]
     events: u64,
-    /// For how many seconds the latency of each is measured, at 1,000 and at 10,000 events a second; 0 leaves it out
+    /// For how many seconds of each round the latency is measured, at 1,000 and at 10,000 events a second; 0 leaves it out
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(0..=60))]
     latency: u64,
     /// A first look: one round, a tenth of the events, one second of latency
@@ -110,11 +112,13 @@ struct Contender {
     /// Settings that only this one has.
     set: Vec<String>,
     runs: Vec<Run>,
+    /// For each rate, one a round.
+    latencies: [Vec<Spread>; RATES.len()],
 }
 
 impl Contender {
     fn new(name: &'static str, events: u64, kind: Kind) -> Self {
-        Self { name, events, kind, set: Vec::new(), runs: Vec::new() }
+        Self { name, events, kind, set: Vec::new(), runs: Vec::new(), latencies: Default::default() }
     }
 
     fn with(self, set: &[&str]) -> Self {
@@ -124,6 +128,12 @@ impl Contender {
     /// The settings of all, and then its own.
     fn settings(&self, of_all: &[String]) -> Vec<String> {
         of_all.iter().chain(&self.set).cloned().collect()
+    }
+
+    /// The ledger waits for the disk, and the plain loop is far from its limit at any rate that is asked for here.
+    fn is_measured_for_latency(&self) -> bool {
+        let kind = matches!(self.kind, Kind::Limit { clients: 1 } | Kind::Daemon { handler: Handler::None, .. });
+        kind && self.set.is_empty()
     }
 }
 
@@ -155,25 +165,29 @@ fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::R
                 .with_context(|| contender.name.to_owned())?;
             contender.runs.push(run);
         }
-    }
-    let rows = contenders.iter().map(|contender| Row::new(contender.name, contender.events, &contender.runs));
-    let rows = rows.collect::<Option<Vec<Row>>>().context("a row without a run")?;
-    let mut latencies = Vec::new();
-    if options.latency > 0 {
-        let measured = |contender: &&Contender| contender.set.is_empty() && contender.kind.is_measured_for_latency();
-        for rate in latency::RATES {
-            for contender in contenders.iter().filter(measured) {
-                eprintln!("latency at {rate} events a second: {}", contender.name);
+        for (at, rate) in RATES.into_iter().enumerate().filter(|_| options.latency > 0) {
+            for contender in contenders.iter_mut().filter(|contender| contender.is_measured_for_latency()) {
+                eprintln!("round {} of {}: {}, {rate} events a second", round + 1, options.rounds, contender.name);
                 let worker = contender.kind.start(desk, &options.set)?;
                 let spread = latency::measure(desk, rate, options.latency, deadline).with_context(|| worker.log())?;
                 worker.stop()?;
                 desk.clear()?;
-                latencies.push((contender.name, spread));
+                contender.latencies[at].push(spread);
             }
         }
     }
+    let rows = contenders.iter().map(|contender| Row::new(contender.name, contender.events, &contender.runs));
+    let rows = rows.collect::<Option<Vec<Row>>>().context("a row without a run")?;
+    let latencies = RATES.into_iter().enumerate().flat_map(|(at, rate)| {
+        let of = move |contender: &Contender| {
+            Some(Latency { name: contender.name, rate, spread: Spread::median(&contender.latencies[at])? })
+        };
+        contenders.iter().filter_map(of)
+    });
+    let latencies = latencies.collect();
     let (rounds, settings, server) = (options.rounds, options.set.clone(), desk.version()?);
-    Ok(Report { rounds, load, server, settings, rows, latencies })
+    let metrics_cpu_s_per_million = telling::cpu_s_per_million()?;
+    Ok(Report { rounds, load, server, settings, rows, latencies, metrics_cpu_s_per_million })
 }
 
 /// One run: the worker is there and waits, the whole backlog appears at once, and the run ends when nothing is left of it.

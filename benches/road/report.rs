@@ -23,7 +23,19 @@ pub(crate) struct Report {
     pub(crate) settings: Vec<String>,
     /// The first is the limit.
     pub(crate) rows: Vec<Row>,
-    pub(crate) latencies: Vec<(&'static str, Spread)>,
+    /// At each rate the first is the limit.
+    pub(crate) latencies: Vec<Latency>,
+    pub(crate) metrics_cpu_s_per_million: f64,
+}
+
+/// How long events took, with one who was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) name: &'static str,
+    /// Events a second.
+    pub(crate) rate: u64,
+    /// Medians of all rounds.
+    pub(crate) spread: Spread,
 }
 
 /// The medians of one who was measured.
@@ -103,14 +115,28 @@ impl fmt::Display for Report {
             ]);
         }
         writeln!(f, "{table}")?;
+        writeln!(f, "\nTelling the metrics of a drain, by itself: {:.4} CPU s/M", self.metrics_cpu_s_per_million)?;
         if self.latencies.is_empty() {
             return Ok(());
         }
-        let mut table = markdown(&["XADD to XACK", "events/s", "events", "p50 µs", "p99 µs", "p99.9 µs", "max µs"]);
-        for (name, Spread { rate, p50_us, p99_us, p999_us, max_us, events }) in &self.latencies {
-            let numbers = [*rate, *events as u64, *p50_us, *p99_us, *p999_us, *max_us];
+        let mut table = markdown(&[
+            "XADD to XACK",
+            "events/s",
+            "events a round",
+            "p50 µs",
+            "p99 µs",
+            "p99.9 µs",
+            "max µs",
+            "p50 of the limit",
+            "p99 of the limit",
+        ]);
+        for Latency { name, rate, spread } in &self.latencies {
+            let limit = self.latencies.iter().find(|limit| limit.rate == *rate).map_or(spread, |limit| &limit.spread);
+            let numbers = [*rate, spread.events as u64, spread.p50_us, spread.p99_us, spread.p999_us, spread.max_us];
             let numbers = numbers.map(|number| grouped(count(number)));
-            table.add_row(std::iter::once((*name).to_owned()).chain(numbers));
+            let times = |of: fn(&Spread) -> u64| format!("{:.2}", count(of(spread)) / count(of(limit)));
+            let ratios = [times(|spread| spread.p50_us), times(|spread| spread.p99_us)];
+            table.add_row(std::iter::once((*name).to_owned()).chain(numbers).chain(ratios));
         }
         writeln!(f, "\n{table}")
     }

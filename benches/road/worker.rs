@@ -69,11 +69,6 @@ impl Kind {
             Self::Daemon { program, handler } => Ok(Worker::Daemon(Daemon::start(desk, program, *handler, set)?)),
         }
     }
-
-    /// The ledger waits for the disk, and the plain loop is far from its limit at any rate that is asked for here.
-    pub(crate) fn is_measured_for_latency(&self) -> bool {
-        matches!(self, Self::Limit { clients: 1 } | Self::Daemon { handler: Handler::None, .. })
-    }
 }
 
 impl Worker {
