@@ -83,7 +83,7 @@ impl Lives {
                 fields: fields.to_vec().into(),
             },
         };
-        Work { event: Box::new(event), context: Context { source: Arc::clone(&self.source), attempt: 1 } }
+        Work { event: event.into(), context: Context { source: Arc::clone(&self.source), attempt: 1 } }
     }
 }
 

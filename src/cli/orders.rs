@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use crate::domain::batch::{Context, Source, Work};
     use crate::domain::entry::{Entry, Fields};
-    use crate::domain::event::{Action, OrderEvent};
+    use crate::domain::event::{Action, OrderEvent, SharedEvent};
     use crate::domain::id::EntryId;
     use crate::domain::order::Rules;
     use crate::domain::outcome::Outcome;
@@ -199,7 +199,7 @@ mod tests {
             let shop = Self { folder: TempDir::new().unwrap() };
             let source = Arc::new(Source { stream: "orders:events".into(), group: "g".into() });
             let work = |(ms, order, action): (u64, &str, Action)| Work {
-                event: Box::new(OrderEvent {
+                event: SharedEvent::from(OrderEvent {
                     order: order.into(),
                     user: Some("user-1".into()),
                     action,

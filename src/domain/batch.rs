@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::event::OrderEvent;
+use super::event::SharedEvent;
 use super::id::{GroupName, StreamKey};
 
 /// The events of one call. Those of one order stand in stream order.
@@ -17,7 +17,7 @@ pub type Batch = Arc<Vec<Work>>;
 #[derive(Debug, Clone)]
 pub struct Work {
     /// The event.
-    pub event: Box<OrderEvent>,
+    pub event: SharedEvent,
     /// What is known of it.
     pub context: Context,
 }

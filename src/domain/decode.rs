@@ -100,10 +100,19 @@ impl DecodeError {
 }
 
 /// Decodes `entry`; what cannot be decoded comes back untouched, with the reason.
-pub fn decode(entry: Entry, names: &FieldNames) -> Result<Box<OrderEvent>, Undecodable> {
+pub fn decode(entry: Entry, names: &FieldNames) -> Result<OrderEvent, Undecodable> {
     match parts(&entry, names) {
-        Ok(Parts { order, user, action, amount, replay_of, event_id }) => {
-            Ok(Box::new(OrderEvent { order, user, action, amount, replay_of, event_id, entry }))
+        Ok(parts) => Ok(parts.with(entry)),
+        Err(error) => Err(Undecodable { entry, error }),
+    }
+}
+
+/// The same, with the event put behind other `events`: it is large, and this is where it is made.
+pub fn decode_onto(events: &mut Vec<OrderEvent>, entry: Entry, names: &FieldNames) -> Result<(), Undecodable> {
+    match parts(&entry, names) {
+        Ok(parts) => {
+            events.push(parts.with(entry));
+            Ok(())
         }
         Err(error) => Err(Undecodable { entry, error }),
     }
@@ -125,6 +134,13 @@ struct Parts {
     amount: Option<Amount>,
     replay_of: Option<EntryId>,
     event_id: Option<EventId>,
+}
+
+impl Parts {
+    fn with(self, entry: Entry) -> OrderEvent {
+        let Self { order, user, action, amount, replay_of, event_id } = self;
+        OrderEvent { order, user, action, amount, replay_of, event_id, entry }
+    }
 }
 
 fn parts(entry: &Entry, names: &FieldNames) -> Result<Parts, DecodeError> {

@@ -4,7 +4,9 @@
 //! Never: a float for money; a decision about the order (that is `order`).
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
@@ -39,6 +41,49 @@ impl OrderEvent {
     /// The id of the entry that carried it first: its own, or that of the entry it repeats. By this one its effect is known.
     pub fn origin(&self) -> EntryId {
         self.replay_of.unwrap_or(self.entry.id)
+    }
+}
+
+/// An event among those that came by one read: they share the memory, which is free again when none of them is left. Cheap to clone.
+#[derive(Clone)]
+pub struct SharedEvent {
+    all: Arc<Vec<OrderEvent>>,
+    place: usize,
+}
+
+impl SharedEvent {
+    /// Each of `events`, in their order.
+    pub fn each(events: Vec<OrderEvent>) -> impl Iterator<Item = Self> {
+        let all = Arc::new(events);
+        (0..all.len()).map(move |place| Self { all: Arc::clone(&all), place })
+    }
+
+    /// The event, to be changed or kept for long: from now on it has its memory for itself.
+    pub fn to_mut(&mut self) -> &mut OrderEvent {
+        if self.all.len() > 1 {
+            *self = Self::from(OrderEvent::clone(self));
+        }
+        &mut Arc::make_mut(&mut self.all)[self.place]
+    }
+}
+
+impl Deref for SharedEvent {
+    type Target = OrderEvent;
+
+    fn deref(&self) -> &OrderEvent {
+        &self.all[self.place]
+    }
+}
+
+impl From<OrderEvent> for SharedEvent {
+    fn from(event: OrderEvent) -> Self {
+        Self { all: Arc::new(vec![event]), place: 0 }
+    }
+}
+
+impl fmt::Debug for SharedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        OrderEvent::fmt(self, f)
     }
 }
 
@@ -177,6 +222,29 @@ mod tests {
     use proptest::prelude::{prop_assert_eq, proptest};
 
     use super::*;
+    use crate::domain::entry::Fields;
+
+    #[test]
+    fn an_event_that_is_changed_has_its_memory_for_itself_and_its_neighbours_are_as_they_were() {
+        let event = |order: &str| OrderEvent {
+            order: order.into(),
+            user: None,
+            action: Action::Shipped,
+            amount: None,
+            replay_of: None,
+            event_id: None,
+            entry: Entry { id: EntryId::new(1, 0), fields: Fields::default() },
+        };
+        let mut events: Vec<SharedEvent> = SharedEvent::each(vec![event("a"), event("b"), event("c")]).collect();
+        events[1].to_mut().action = Action::Delivered;
+        let told: Vec<String> = events.iter().map(|event| format!("{} {}", event.order, event.action)).collect();
+        assert_eq!(told, ["a shipped", "b delivered", "c shipped"]);
+        assert_eq!(events.iter().map(|event| event.all.len()).collect::<Vec<_>>(), [3, 1, 3]);
+
+        let before = events[1].clone();
+        events[1].to_mut().action = Action::Paid;
+        assert_eq!((&before.action, &events[1].action), (&Action::Delivered, &Action::Paid));
+    }
 
     #[test]
     fn amounts_keep_every_digit() {

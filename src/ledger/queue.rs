@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use crate::domain::batch::{Context, Work};
     use crate::domain::entry::{Entry, Fields};
-    use crate::domain::event::{Action, OrderEvent};
+    use crate::domain::event::{Action, OrderEvent, SharedEvent};
     use crate::domain::id::EntryId;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -225,7 +225,7 @@ mod tests {
     fn batch(events: u64) -> Batch {
         let source = Arc::new(Source { stream: "s".into(), group: "g".into() });
         let work = |ms| Work {
-            event: Box::new(OrderEvent {
+            event: SharedEvent::from(OrderEvent {
                 order: "o".into(),
                 user: None,
                 action: Action::Shipped,

@@ -122,7 +122,7 @@ fn work_from(source: &Arc<Source>, id: EntryId, order: &str, action: &str) -> Wo
     let user = action.needs_user().then(|| format!("user-of-{order}").into());
     let entry = Entry { id, fields: Fields::default() };
     let event = OrderEvent { order: order.into(), user, action, amount, replay_of: None, event_id: None, entry };
-    Work { event: Box::new(event), context: Context { source: Arc::clone(source), attempt: 1 } }
+    Work { event: event.into(), context: Context { source: Arc::clone(source), attempt: 1 } }
 }
 
 /// The event with the id `ms-0` of the usual stream and group.
@@ -134,7 +134,7 @@ fn work(ms: u64, order: &str, action: &str) -> Work {
 fn work_with(ms: u64, order: &str, action: &str, note: &str) -> Work {
     let mut work = work(ms, order, action);
     let fields = [("orderId", order), ("action", action), ("note", note)];
-    work.event.entry.fields = fields.into_iter().collect();
+    work.event.to_mut().entry.fields = fields.into_iter().collect();
     work
 }
 
@@ -228,8 +228,8 @@ fn tell_the_story_of_the_documentation(ledger: &impl Ledger, first: u64) {
     ];
     let works = story.iter().zip(first..).map(|((order, action, amount, user), n)| {
         let mut work = work(1_764_600_000_000 + 61_234 * n, order, action);
-        work.event.amount = amount.parse().ok();
-        work.event.user = Some(*user).filter(|user| !user.is_empty()).map(Into::into);
+        work.event.to_mut().amount = amount.parse().ok();
+        work.event.to_mut().user = Some(*user).filter(|user| !user.is_empty()).map(Into::into);
         work
     });
     assert_eq!(letters(&apply(ledger, works.collect::<Vec<_>>())), "AAAAAAAA");
@@ -261,7 +261,7 @@ mod contract {
         let ledger = store.open();
         let replay = |ms: u64, of: u64, order: &str, action: &str| {
             let mut work = work(ms, order, action);
-            work.event.replay_of = Some(EntryId::new(of, 0));
+            work.event.to_mut().replay_of = Some(EntryId::new(of, 0));
             work
         };
         assert_eq!(letters(&apply(&ledger, [work(1, "o-1", "created"), replay(5, 1, "o-1", "created")])), "AD");
@@ -385,7 +385,7 @@ mod contract {
         let ledger = store.open();
         let replay = |ms: u64, of: u64, order: &str| {
             let mut work = work(ms, order, "created");
-            work.event.replay_of = Some(EntryId::new(of, 0));
+            work.event.to_mut().replay_of = Some(EntryId::new(of, 0));
             work
         };
         let events = [work(1, "o-1", "created"), replay(100, 2, "o-2"), replay(200, 3, "o-3")];
@@ -477,7 +477,7 @@ mod contract {
         let store = S::new();
         let named = |ms, order: &str, action: &str, id: Option<&str>| {
             let mut work = work(ms, order, action);
-            work.event.event_id = id.map(Into::into);
+            work.event.to_mut().event_id = id.map(Into::into);
             work
         };
         let ledger = store.open();
@@ -656,7 +656,7 @@ mod contract {
         let mut events: Vec<Work> = (0..10)
             .map(|n| {
                 let mut created = work_from(&from, EntryId::new(n, 0), &format!("o-{n}"), "created");
-                created.event.user = Some(if n % 2 == 0 { "even" } else { "odd" }.into());
+                created.event.to_mut().user = Some(if n % 2 == 0 { "even" } else { "odd" }.into());
                 created
             })
             .collect();
@@ -681,7 +681,7 @@ mod contract {
         let store = S::new();
         let refund = |ms| {
             let mut refund = work(ms, "o-1", "refunded");
-            refund.event.amount = Some("0.01".parse().unwrap());
+            refund.event.to_mut().amount = Some("0.01".parse().unwrap());
             refund
         };
         assert_eq!(letters(&apply(&store.open(), [work(1, "o-1", "created"), work(2, "o-1", "paid")])), "AA");

@@ -239,14 +239,14 @@ mod tests {
     use super::*;
     use crate::domain::batch::{Context, Source, Work};
     use crate::domain::entry::{Entry, Fields};
-    use crate::domain::event::{Action, OrderEvent};
+    use crate::domain::event::{Action, OrderEvent, SharedEvent};
     use crate::domain::id::EntryId;
     use crate::domain::order::Rules;
     use crate::domain::outcome::FailureClass;
 
     fn work(ms: u64, order: &str, action: Action) -> Work {
         Work {
-            event: Box::new(OrderEvent {
+            event: SharedEvent::from(OrderEvent {
                 order: order.into(),
                 user: Some("u".into()),
                 action,

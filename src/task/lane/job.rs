@@ -3,13 +3,13 @@
 //! Owns: from what was received to what can be run, or be buried at once.
 //! Never: Redis.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::broker::delivery::{Delivery, Origin, Received};
 use crate::broker::settle::Obituary;
-use crate::domain::decode::{DecodeError, FieldNames, Undecodable, decode};
+use crate::domain::decode::{DecodeError, FieldNames, Undecodable, decode_onto};
 use crate::domain::entry::Entry;
-use crate::domain::event::OrderEvent;
+use crate::domain::event::{OrderEvent, SharedEvent};
 use crate::domain::id::{EntryId, OrderId};
 use crate::domain::lanes::Item;
 use crate::domain::retry::{DeadReason, RetryPolicy, TakeUp};
@@ -20,7 +20,7 @@ pub struct Job {
     /// The duty to settle it.
     pub delivery: Delivery,
     /// What it says.
-    pub event: Box<OrderEvent>,
+    pub event: SharedEvent,
     /// What is known of its life so far.
     pub life: Life,
 }
@@ -73,6 +73,14 @@ pub struct Admission {
     pub letters: Vec<Letter>,
 }
 
+/// All of a job but the event.
+struct Duty {
+    delivery: Delivery,
+    life: Life,
+    /// For how long it still has to wait.
+    pause: Option<Duration>,
+}
+
 impl Item for Job {
     fn id(&self) -> EntryId {
         self.delivery.id()
@@ -91,13 +99,31 @@ impl Admission {
     /// Decodes what was received, and looks at the past of what was taken up.
     pub fn of(received: Vec<Received>, names: &FieldNames, policy: &RetryPolicy) -> Self {
         let mut admission = Self { jobs: Vec::with_capacity(received.len()), ..Self::default() };
+        let (mut events, mut duties) = (Vec::with_capacity(received.len()), Vec::with_capacity(received.len()));
         for received in received {
-            admission.sort(received, names, policy);
+            duties.extend(admission.sort(received, &mut events, names, policy));
+        }
+        for (event, Duty { delivery, life, pause }) in SharedEvent::each(events).zip(duties) {
+            let mut job = Job { delivery, event, life };
+            match pause {
+                Some(pause) => {
+                    job.keep();
+                    admission.waiting.push((job, Instant::now() + pause));
+                }
+                None => admission.jobs.push(job),
+            }
         }
         admission
     }
 
-    fn sort(&mut self, received: Received, names: &FieldNames, policy: &RetryPolicy) {
+    /// Puts the event behind `events` and says what is to be done with it, unless it is one to bury.
+    fn sort(
+        &mut self,
+        received: Received,
+        events: &mut Vec<OrderEvent>,
+        names: &FieldNames,
+        policy: &RetryPolicy,
+    ) -> Option<Duty> {
         let Received { delivery, entry, record, withheld } = received;
         let taken_up = match delivery.origin() {
             Origin::Read => TakeUp::Run,
@@ -107,30 +133,33 @@ impl Admission {
         let deadly = taken_up == TakeUp::RunAlone;
         let life = Life { failures, recorded: record.is_some(), alone: deadly, deadly, turn: Turn::Own };
         let decoded = match withheld {
-            None => decode(entry, names),
+            None => decode_onto(events, entry, names),
             Some(size) => Err(Undecodable { entry, error: DecodeError::entry_too_large(size) }),
         };
-        let event = match decoded {
-            Ok(event) => event,
-            Err(Undecodable { entry, error }) => {
-                let obituary = obituary(&delivery, life, DeadReason::Undecodable(error.reason()), error.to_string());
-                return self.letters.push(Letter { delivery, entry: entry.on_its_own(), obituary });
-            }
-        };
+        if let Err(Undecodable { entry, error }) = decoded {
+            let obituary = obituary(&delivery, life, DeadReason::Undecodable(error.reason()), error.to_string());
+            self.letters.push(Letter { delivery, entry: entry.on_its_own(), obituary });
+            return None;
+        }
         if let TakeUp::Dead(reason) = taken_up {
+            let event = events.pop()?;
             let error = format!("{} workers died with it in hand", delivery.deliveries());
             let obituary = obituary(&delivery, life, reason, error);
-            return self.letters.push(Letter { delivery, entry: event.entry.on_its_own(), obituary });
+            self.letters.push(Letter { delivery, entry: event.entry.on_its_own(), obituary });
+            return None;
         }
-        let job = Job { delivery, event, life };
-        match record.and_then(|record| policy.left(record.due_ms, epoch_ms(SystemTime::now()))) {
-            Some(pause) => self.waiting.push((job, Instant::now() + pause)),
-            None => self.jobs.push(job),
-        }
+        let pause = record.and_then(|record| policy.left(record.due_ms, epoch_ms(SystemTime::now())));
+        Some(Duty { delivery, life, pause })
     }
 }
 
 impl Job {
+    /// It is kept for long, and must not keep what it was read with.
+    pub fn keep(&mut self) {
+        let event = self.event.to_mut();
+        event.entry = event.entry.on_its_own();
+    }
+
     /// Gives it up, for this reason.
     pub fn into_letter(self, reason: DeadReason, error: String) -> Letter {
         let obituary = obituary(&self.delivery, self.life, reason, error);

@@ -452,7 +452,7 @@ fn workers_that_take_the_same_orders_in_another_sequence_never_wait_in_a_circle(
                     assert!(outcomes.chars().all(|outcome| matches!(outcome, 'A' | 'D')), "{outcomes}");
                     let refund = |n: &u64| {
                         let mut refund = work(1_000_000 + 2 * n + worker, &format!("o-{n}"), "refunded");
-                        refund.event.amount = Some("0.01".parse().unwrap());
+                        refund.event.to_mut().amount = Some("0.01".parse().unwrap());
                         refund
                     };
                     start.wait();
