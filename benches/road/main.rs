@@ -112,13 +112,23 @@ struct Contender {
     /// Settings that only this one has.
     set: Vec<String>,
     runs: Vec<Run>,
+    /// For each run its rate, of that of the limit right before it.
+    shares: Vec<f64>,
     /// For each rate, one a round.
     latencies: [Vec<Spread>; RATES.len()],
 }
 
 impl Contender {
     fn new(name: &'static str, events: u64, kind: Kind) -> Self {
-        Self { name, events, kind, set: Vec::new(), runs: Vec::new(), latencies: Default::default() }
+        Self {
+            name,
+            events,
+            kind,
+            set: Vec::new(),
+            runs: Vec::new(),
+            shares: Vec::new(),
+            latencies: Default::default(),
+        }
     }
 
     fn with(self, set: &[&str]) -> Self {
@@ -155,14 +165,18 @@ fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::R
     for contender in &contenders {
         Backlog::fill(desk, contender.events, ORDERS, deadline)?;
     }
+    let limit = Contender::new("raw limit", options.events, Kind::Limit { clients: 1 });
     for round in 0..options.rounds {
         // Each round begins with another one, so that nobody always runs right after the same neighbour.
         let count = contenders.len();
         for place in 0..count {
             let contender = &mut contenders[(place + round as usize) % count];
             eprintln!("round {} of {}: {}", round + 1, options.rounds, contender.name);
+            // A machine that others use is fast and slow by turns, so each has a limit of its own, measured a moment before.
+            let before = drain(desk, &limit, &[], deadline).context("the limit")?;
             let run = drain(desk, contender, &contender.settings(&options.set), deadline)
                 .with_context(|| contender.name.to_owned())?;
+            contender.shares.push(run.rate() / before.rate());
             contender.runs.push(run);
         }
         for (at, rate) in RATES.into_iter().enumerate().filter(|_| options.latency > 0) {
@@ -176,7 +190,7 @@ fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::R
             }
         }
     }
-    let rows = contenders.iter().map(|contender| Row::new(contender.name, contender.events, &contender.runs));
+    let rows = contenders.iter().map(|contender| Row::new(contender.name, &contender.runs, &contender.shares));
     let rows = rows.collect::<Option<Vec<Row>>>().context("a row without a run")?;
     let latencies = RATES.into_iter().enumerate().flat_map(|(at, rate)| {
         let of = move |contender: &Contender| {

@@ -44,6 +44,7 @@ pub(crate) struct Row {
     name: &'static str,
     events: u64,
     rate: f64,
+    of_limit: f64,
     slowest: f64,
     fastest: f64,
     worker_cpu_s_per_million: f64,
@@ -53,22 +54,22 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// `None` where there were no runs.
-    pub(crate) fn new(name: &'static str, events: u64, runs: &[Run]) -> Option<Self> {
-        let sorted = |value: &dyn Fn(&Run) -> f64| {
-            let mut values: Vec<f64> = runs.iter().map(value).collect();
+    /// `None` where there were no runs. `shares` are their rates, of that of the limit.
+    pub(crate) fn new(name: &'static str, runs: &[Run], shares: &[f64]) -> Option<Self> {
+        let sorted = |mut values: Vec<f64>| {
             values.sort_unstable_by(f64::total_cmp);
             values
         };
-        let median = |value: &dyn Fn(&Run) -> f64| sorted(value).get(runs.len() / 2).copied();
-        let rate = |run: &Run| count(run.events) / run.took.as_secs_f64();
+        let median =
+            |value: &dyn Fn(&Run) -> f64| sorted(runs.iter().map(value).collect()).get(runs.len() / 2).copied();
         let million = |run: &Run| count(run.events) / 1e6;
         let mib = |kib: u64| count(kib) / 1024.0;
-        let rates = sorted(&rate);
+        let rates = sorted(runs.iter().map(Run::rate).collect());
         Some(Self {
             name,
-            events,
-            rate: median(&rate)?,
+            events: runs.first()?.events,
+            rate: median(&Run::rate)?,
+            of_limit: sorted(shares.to_vec()).get(shares.len() / 2).copied()?,
             slowest: rates.first().copied()?,
             fastest: rates.last().copied()?,
             worker_cpu_s_per_million: median(&|run| run.worker_cpu.as_secs_f64() / million(run))?,
@@ -99,7 +100,6 @@ impl fmt::Display for Report {
             "idle MiB",
             "peak MiB",
         ]);
-        let limit = self.rows.first().map_or(f64::NAN, |row| row.rate);
         let mib = |value: Option<f64>| value.map_or_else(String::new, |mib| format!("{mib:.1}"));
         for row in &self.rows {
             table.add_row([
@@ -107,7 +107,7 @@ impl fmt::Display for Report {
                 grouped(count(row.events)),
                 grouped(row.rate),
                 format!("{} to {}", grouped(row.slowest), grouped(row.fastest)),
-                format!("{:.1} %", 100.0 * row.rate / limit),
+                format!("{:.1} %", 100.0 * row.of_limit),
                 format!("{:.2}", row.worker_cpu_s_per_million),
                 format!("{:.2}", row.server_cpu_s_per_million),
                 mib(row.idle_mib),

@@ -12,6 +12,7 @@ use super::backlog::Desk;
 use super::client::Client;
 use super::daemon::{Daemon, Handler};
 use super::process::{self, Memory};
+use super::table::count;
 use super::{limit, textbook};
 
 /// What is measured.
@@ -49,6 +50,13 @@ pub(crate) struct Run {
     /// Memory, where the worker is a process of its own.
     pub(crate) idle_kib: Option<u64>,
     pub(crate) peak_kib: Option<u64>,
+}
+
+impl Run {
+    /// Events a second.
+    pub(crate) fn rate(&self) -> f64 {
+        count(self.events) / self.took.as_secs_f64()
+    }
 }
 
 impl Kind {
