@@ -92,7 +92,7 @@ fn by_orderd(events: u64, set: &[&str], telling: bool, deadline: &Deadline) -> a
 
 /// The CPU time of the server, and of this process.
 fn used(scene: &Scene, process: u32) -> anyhow::Result<[Duration; 2]> {
-    Ok([process::cpu(scene.server.pid())?, process::cpu(process)?])
+    Ok([process::time(scene.server.pid())?.cpu, process::time(process)?.cpu])
 }
 
 fn since(before: [Duration; 2], now: [Duration; 2]) -> [Duration; 2] {

@@ -50,7 +50,7 @@ impl<'s> Desk<'s> {
 
     /// The CPU time that the server has used.
     pub(crate) fn server_cpu(&self) -> anyhow::Result<Duration> {
-        process::cpu(self.server.pid())
+        Ok(process::time(self.server.pid())?.cpu)
     }
 
     /// Which server this is.

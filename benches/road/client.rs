@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::process;
+use super::process::{self, Time};
 
 /// How long a client waits for entries before it looks whether it is to stop.
 pub(crate) const BLOCK_MS: u64 = 100;
@@ -50,9 +50,9 @@ impl Client {
         Ok(Self { stop, folder, thread })
     }
 
-    /// The CPU time that its thread has used.
-    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        process::cpu_of_thread(&self.folder)
+    /// The time of its thread.
+    pub(crate) fn time(&self) -> anyhow::Result<Time> {
+        process::time_of_thread(&self.folder)
     }
 
     /// Waits for its end.

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::backlog::{Desk, STREAM};
 use super::client::{Client, RESPONSE_TIMEOUT, Stop};
 use super::wait::Deadline;
+use super::worker::Worker;
 
 /// Events a second.
 pub(crate) const RATES: [u64; 2] = [1_000, 10_000];
@@ -27,6 +28,8 @@ pub(crate) struct Spread {
     pub(crate) p999_us: u64,
     pub(crate) max_us: u64,
     pub(crate) events: usize,
+    /// For how much of the time the worker could have gone on and had no core.
+    pub(crate) in_line: f64,
 }
 
 impl Spread {
@@ -37,18 +40,27 @@ impl Spread {
             numbers.sort_unstable();
             numbers.get(numbers.len() / 2).copied()
         };
+        let mut in_line: Vec<f64> = spreads.iter().map(|spread| spread.in_line).collect();
+        in_line.sort_unstable_by(f64::total_cmp);
         Some(Self {
             p50_us: median(|spread| spread.p50_us)?,
             p99_us: median(|spread| spread.p99_us)?,
             p999_us: median(|spread| spread.p999_us)?,
             max_us: median(|spread| spread.max_us)?,
             events: spreads.first()?.events,
+            in_line: in_line.get(in_line.len() / 2).copied()?,
         })
     }
 }
 
 /// Adds `rate` events a second for `seconds` and follows each until it is acknowledged.
-pub(crate) fn measure(desk: &Desk<'_>, rate: u64, seconds: u64, deadline: &Deadline) -> anyhow::Result<Spread> {
+pub(crate) fn measure(
+    desk: &Desk<'_>,
+    worker: &Worker,
+    rate: u64,
+    seconds: u64,
+    deadline: &Deadline,
+) -> anyhow::Result<Spread> {
     desk.wait_until_somebody_waits(deadline)?;
     let port = desk.server.port().context("the server has no port")?;
     let mut monitor = TcpStream::connect(("127.0.0.1", port))?;
@@ -59,6 +71,7 @@ pub(crate) fn measure(desk: &Desk<'_>, rate: u64, seconds: u64, deadline: &Deadl
     let mut lines = BufReader::new(monitor);
     let mut line = String::new();
     lines.read_line(&mut line)?;
+    let (before, began) = (worker.time()?, Instant::now());
     let producer = Client::start(move |stop| produce(&url, rate, count, stop))?;
     let mut watch = Watch::default();
     while watch.latencies.len() as u64 != count {
@@ -70,7 +83,8 @@ pub(crate) fn measure(desk: &Desk<'_>, rate: u64, seconds: u64, deadline: &Deadl
         watch.see(&line).with_context(|| line.clone())?;
     }
     producer.stop()?;
-    watch.spread().context("no event was seen")
+    let in_line = worker.time()?.since(before).in_line.as_secs_f64() / began.elapsed().as_secs_f64();
+    watch.spread(in_line).context("no event was seen")
 }
 
 /// Adds `count` events, each at its time. One that is late is made up for, so that the pace holds on the whole.
@@ -126,10 +140,17 @@ impl Watch {
         Ok(())
     }
 
-    fn spread(mut self) -> Option<Spread> {
+    fn spread(mut self, in_line: f64) -> Option<Spread> {
         self.latencies.sort_unstable();
         let sorted = &self.latencies;
         let at = |mille: usize| sorted.get((sorted.len() * mille / 1000).min(sorted.len().saturating_sub(1))).copied();
-        Some(Spread { p50_us: at(500)?, p99_us: at(990)?, p999_us: at(999)?, max_us: at(1000)?, events: sorted.len() })
+        Some(Spread {
+            p50_us: at(500)?,
+            p99_us: at(990)?,
+            p999_us: at(999)?,
+            max_us: at(1000)?,
+            events: sorted.len(),
+            in_line,
+        })
     }
 }

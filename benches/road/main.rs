@@ -183,7 +183,8 @@ fn measure(options: &Options, desk: &Desk<'_>, deadline: &Deadline) -> anyhow::R
             for contender in contenders.iter_mut().filter(|contender| contender.is_measured_for_latency()) {
                 eprintln!("round {} of {}: {}, {rate} events a second", round + 1, options.rounds, contender.name);
                 let worker = contender.kind.start(desk, &options.set)?;
-                let spread = latency::measure(desk, rate, options.latency, deadline).with_context(|| worker.log())?;
+                let measured = latency::measure(desk, &worker, rate, options.latency, deadline);
+                let spread = measured.with_context(|| worker.log())?;
                 worker.stop()?;
                 desk.clear()?;
                 contender.latencies[at].push(spread);
@@ -210,14 +211,14 @@ fn drain(desk: &Desk<'_>, contender: &Contender, set: &[String], deadline: &Dead
     let backlog = Backlog::lay_ready(desk, contender.events)?;
     desk.wait_until_somebody_waits(deadline).with_context(|| worker.log())?;
     let idle_kib = worker.memory()?.map(|memory| memory.now_kib);
-    let (worker_before, server_before) = (worker.cpu()?, desk.server_cpu()?);
+    let (worker_before, server_before) = (worker.time()?, desk.server_cpu()?);
 
     let began = Instant::now();
     backlog.appear()?;
     backlog.wait_until_drained(deadline).with_context(|| worker.log())?;
     let took = began.elapsed();
 
-    let (worker_after, server_after) = (worker.cpu()?, desk.server_cpu()?);
+    let (worker_after, server_after) = (worker.time()?, desk.server_cpu()?);
     let peak_kib = worker.memory()?.map(|memory| memory.peak_kib);
     ensure!(desk.dead_letters()? == 0, "events became dead letters: this measured something else than meant");
     worker.check(contender.events)?;
@@ -226,7 +227,7 @@ fn drain(desk: &Desk<'_>, contender: &Contender, set: &[String], deadline: &Dead
     Ok(Run {
         events: contender.events,
         took,
-        worker_cpu: worker_after.saturating_sub(worker_before),
+        worker_cpu: worker_after.since(worker_before).cpu,
         server_cpu: server_after.saturating_sub(server_before),
         idle_kib,
         peak_kib,

@@ -5,10 +5,11 @@
 //! Never: a thread that has ended: its time is not seen. None of those who are measured ends a thread that has worked.
 
 use std::fs;
+use std::iter::Sum;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 /// Memory of a process.
 #[derive(Debug, Clone, Copy)]
@@ -19,22 +20,43 @@ pub(crate) struct Memory {
     pub(crate) peak_kib: u64,
 }
 
-/// The CPU time of a process, of all its threads together.
-pub(crate) fn cpu(pid: u32) -> anyhow::Result<Duration> {
-    let mut total = Duration::ZERO;
-    let threads = format!("/proc/{pid}/task");
-    for thread in fs::read_dir(&threads).with_context(|| threads.clone())? {
-        total += cpu_of_thread(&thread?.path())?;
-    }
-    Ok(total)
+/// The time of a process or of a thread.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Time {
+    /// It had a core.
+    pub(crate) cpu: Duration,
+    /// It could have gone on, and had none.
+    pub(crate) in_line: Duration,
 }
 
-/// The CPU time of the thread with this folder in `/proc`.
-pub(crate) fn cpu_of_thread(folder: &Path) -> anyhow::Result<Duration> {
+impl Time {
+    /// Since this earlier one.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        let Self { cpu, in_line } = self;
+        Self { cpu: cpu.saturating_sub(earlier.cpu), in_line: in_line.saturating_sub(earlier.in_line) }
+    }
+}
+
+impl Sum for Time {
+    fn sum<I: Iterator<Item = Self>>(times: I) -> Self {
+        times.fold(Self::default(), |a, b| Self { cpu: a.cpu + b.cpu, in_line: a.in_line + b.in_line })
+    }
+}
+
+/// The time of a process, of all its threads together.
+pub(crate) fn time(pid: u32) -> anyhow::Result<Time> {
+    let threads = format!("/proc/{pid}/task");
+    fs::read_dir(&threads).with_context(|| threads.clone())?.map(|thread| time_of_thread(&thread?.path())).sum()
+}
+
+/// The time of the thread with this folder in `/proc`.
+pub(crate) fn time_of_thread(folder: &Path) -> anyhow::Result<Time> {
     let path = folder.join("schedstat");
     let text = fs::read_to_string(&path).with_context(|| format!("{} (CONFIG_SCHED_INFO)", path.display()))?;
-    let nanoseconds = text.split(' ').next().unwrap_or_default();
-    Ok(Duration::from_nanos(nanoseconds.parse().with_context(|| format!("{}: {text}", path.display()))?))
+    let mut words = text.split_whitespace();
+    let mut next = || words.next()?.parse().ok().map(Duration::from_nanos);
+    let (Some(cpu), Some(in_line)) = (next(), next()) else { bail!("{}: {text}", path.display()) };
+    Ok(Time { cpu, in_line })
 }
 
 /// The memory of a process.

@@ -129,6 +129,7 @@ impl fmt::Display for Report {
             "max µs",
             "p50 of the limit",
             "p99 of the limit",
+            "without a core",
         ]);
         for Latency { name, rate, spread } in &self.latencies {
             let limit = self.latencies.iter().find(|limit| limit.rate == *rate).map_or(spread, |limit| &limit.spread);
@@ -136,7 +137,8 @@ impl fmt::Display for Report {
             let numbers = numbers.map(|number| grouped(count(number)));
             let times = |of: fn(&Spread) -> u64| format!("{:.2}", count(of(spread)) / count(of(limit)));
             let ratios = [times(|spread| spread.p50_us), times(|spread| spread.p99_us)];
-            table.add_row(std::iter::once((*name).to_owned()).chain(numbers).chain(ratios));
+            let in_line = [format!("{:.1} %", 100.0 * spread.in_line)];
+            table.add_row(std::iter::once((*name).to_owned()).chain(numbers).chain(ratios).chain(in_line));
         }
         writeln!(f, "\n{table}")
     }

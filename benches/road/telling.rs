@@ -23,7 +23,7 @@ const TIDY_EVERY: u32 = 10_000;
 pub(crate) fn cpu_s_per_million() -> anyhow::Result<f64> {
     let telemetry = Telemetry::new()?;
     let own = Path::new("/proc/thread-self");
-    let before = process::cpu_of_thread(own)?;
+    let before = process::time_of_thread(own)?.cpu;
     for batch in 1..=BATCHES {
         let took = Duration::from_micros(u64::from(batch % 1_000));
         telemetry.emit(EntriesRead { source: Source::New, count: BATCH });
@@ -34,7 +34,7 @@ pub(crate) fn cpu_s_per_million() -> anyhow::Result<f64> {
             telemetry.upkeep();
         }
     }
-    let took = process::cpu_of_thread(own)?.saturating_sub(before);
+    let took = process::time_of_thread(own)?.cpu.saturating_sub(before);
     let events = u64::from(BATCHES) * BATCH as u64;
     Ok(took.as_secs_f64() / count(events) * 1e6)
 }

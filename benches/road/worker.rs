@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use super::backlog::Desk;
 use super::client::Client;
 use super::daemon::{Daemon, Handler};
-use super::process::{self, Memory};
+use super::process::{self, Memory, Time};
 use super::table::count;
 use super::{limit, textbook};
 
@@ -80,10 +80,10 @@ impl Kind {
 }
 
 impl Worker {
-    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+    pub(crate) fn time(&self) -> anyhow::Result<Time> {
         match self {
-            Self::Daemon(daemon) => process::cpu(daemon.pid()),
-            Self::Clients(clients) => clients.iter().map(Client::cpu).sum(),
+            Self::Daemon(daemon) => process::time(daemon.pid()),
+            Self::Clients(clients) => clients.iter().map(Client::time).sum(),
         }
     }
 
