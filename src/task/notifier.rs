@@ -32,6 +32,9 @@ const BATCHES: usize = 4096;
 const TOGETHER: usize = 512;
 /// So many at most go out together with the acknowledgement, for its answer waits until the server has sent them.
 const ALONG: usize = 16;
+/// While more comes than can be told, the server is left to others for so many times as long as each telling took: what it does for those
+/// who watch, it cannot do for the work.
+const REST: u32 = 4;
 /// Where nobody hears anything, it is made sure so often that this is still the primary.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -66,6 +69,8 @@ struct State {
     waiting: AtomicUsize,
     /// Whether sending has failed and has not worked since.
     away: AtomicBool,
+    /// Whether there was no room for some since this was last asked.
+    overflowed: AtomicBool,
 }
 
 /// Publishes notices, one batch after the other.
@@ -138,6 +143,7 @@ impl Outbox {
             }
         }
         if dropped > 0 {
+            way.state.overflowed.store(true, Ordering::Release);
             way.telemetry.emit(NotificationsDropped { count: dropped });
         }
     }
@@ -185,14 +191,17 @@ impl Notifier {
                 batch.extend(more);
             }
             for chunk in batch.chunks(TOGETHER) {
+                let began = Instant::now();
                 let told = self.tell(chunk, &notices.state, &shutdown).await;
                 // Not before: what is settled meanwhile must not overtake them.
                 notices.state.waiting.fetch_sub(chunk.len(), Ordering::AcqRel);
-                if told {
-                    continue;
-                }
+                let pause = match told {
+                    true if notices.state.overflowed.swap(false, Ordering::AcqRel) => began.elapsed() * REST,
+                    true => continue,
+                    false => self.backoff.failed(),
+                };
                 // At a stop there is none: the last ones are tried once.
-                heartbeat.while_waiting(shutdown.pause(self.backoff.failed())).await;
+                heartbeat.while_waiting(shutdown.pause(pause)).await;
             }
         }
     }
