@@ -121,7 +121,7 @@ impl Outbox {
 
     /// Puts in what was settled, unless it was told with that. What does not fit is dropped and counted.
     pub fn put(&self, receipt: Receipt<Vec<Notice>>) {
-        let (mut notices, telling) = receipt.into_inner();
+        let (notices, telling) = receipt.into_inner();
         let Some(way) = self.way.as_ref().filter(|_| !notices.is_empty()) else { return };
         match telling {
             Telling::Told { receivers } => {
@@ -131,21 +131,7 @@ impl Outbox {
             Telling::Unknown => return self.lost(notices.len()),
             Telling::Untold => {}
         }
-        let room = QUEUE.saturating_sub(way.state.waiting.load(Ordering::Acquire));
-        let mut dropped = notices.len().saturating_sub(room);
-        notices.truncate(room);
-        if !notices.is_empty() {
-            let count = notices.len();
-            way.state.waiting.fetch_add(count, Ordering::AcqRel);
-            if way.notices.try_send(notices).is_err() {
-                way.state.waiting.fetch_sub(count, Ordering::AcqRel);
-                dropped += count;
-            }
-        }
-        if dropped > 0 {
-            way.state.overflowed.store(true, Ordering::Release);
-            way.telemetry.emit(NotificationsDropped { count: dropped });
-        }
+        way.queue(notices);
     }
 
     /// So many were sent with an acknowledgement that was not answered: they may have been heard, so they are not told again.
@@ -157,6 +143,33 @@ impl Outbox {
                 reason: "the acknowledgement was not answered",
             });
         }
+    }
+}
+
+impl Way {
+    fn queue(&self, mut notices: Vec<Notice>) {
+        let room = QUEUE.saturating_sub(self.state.waiting.load(Ordering::Acquire));
+        let mut dropped = notices.len().saturating_sub(room);
+        notices.truncate(room);
+        if !notices.is_empty() {
+            let count = notices.len();
+            self.state.waiting.fetch_add(count, Ordering::AcqRel);
+            if self.notices.try_send(notices).is_err() {
+                self.state.waiting.fetch_sub(count, Ordering::AcqRel);
+                dropped += count;
+            }
+        }
+        if dropped > 0 {
+            self.state.overflowed.store(true, Ordering::Release);
+            self.telemetry.emit(NotificationsDropped { count: dropped });
+        }
+    }
+}
+
+impl State {
+    /// For how long the server is left to others after a telling that took so long; `None` where nothing was dropped meanwhile.
+    fn rest(&self, took: Duration) -> Option<Duration> {
+        self.overflowed.swap(false, Ordering::AcqRel).then(|| took * REST)
     }
 }
 
@@ -195,13 +208,11 @@ impl Notifier {
                 let told = self.tell(chunk, &notices.state, &shutdown).await;
                 // Not before: what is settled meanwhile must not overtake them.
                 notices.state.waiting.fetch_sub(chunk.len(), Ordering::AcqRel);
-                let pause = match told {
-                    true if notices.state.overflowed.swap(false, Ordering::AcqRel) => began.elapsed() * REST,
-                    true => continue,
-                    false => self.backoff.failed(),
-                };
-                // At a stop there is none: the last ones are tried once.
-                heartbeat.while_waiting(shutdown.pause(pause)).await;
+                let pause = if told { notices.state.rest(began.elapsed()) } else { Some(self.backoff.failed()) };
+                if let Some(pause) = pause {
+                    // At a stop there is none: the last ones are tried once.
+                    heartbeat.while_waiting(shutdown.pause(pause)).await;
+                }
             }
         }
     }
@@ -288,11 +299,30 @@ mod tests {
         (0..count as u64).map(notice).collect()
     }
 
+    fn open() -> (Outbox, Notices) {
+        let template = |text: &str| text.parse().unwrap();
+        Outbox::open(Form { channel: template("{userId}"), kind: template("{action}") }, Telemetry::new().unwrap())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped_and_then_the_next_telling_is_followed_by_a_rest() {
+        let (outbox, far) = open();
+        let (way, took) = (outbox.way.unwrap(), Duration::from_millis(3));
+        way.queue(notices(QUEUE - 1));
+        assert_eq!(
+            (far.state.waiting.load(Ordering::Acquire), far.state.rest(took)),
+            (QUEUE - 1, None),
+            "nothing was dropped"
+        );
+        way.queue(notices(3));
+        assert_eq!(far.state.waiting.load(Ordering::Acquire), QUEUE);
+        assert_eq!(way.telemetry.render().matches("orderd_notifications_total{outcome=\"dropped\"} 2").count(), 1);
+        assert_eq!((far.state.rest(took), far.state.rest(took)), (Some(took * REST), None), "one rest for each");
+    }
+
     #[test]
     fn a_few_go_along_with_their_acknowledgement_unless_they_would_hold_it_up_or_overtake_others() {
-        let template = |text: &str| text.parse().unwrap();
-        let form = Form { channel: template("{userId}"), kind: template("{action}") };
-        let (outbox, far) = Outbox::open(form, Telemetry::new().unwrap());
+        let (outbox, far) = open();
         let along = |count| outbox.along(&notices(count)).map(|messages| messages.count());
         assert_eq!([0, 1, ALONG, ALONG + 1].map(along), [None, Some(1), Some(ALONG), None]);
         far.state.waiting.store(1, Ordering::Release);
