@@ -58,7 +58,13 @@ impl SharedEvent {
         (0..all.len()).map(move |place| Self { all: Arc::clone(&all), place })
     }
 
-    /// The event, to be changed or kept for long: from now on it has its memory for itself.
+    /// Its memory is for itself from now on: what is kept for long must not keep what it was read with.
+    pub fn keep(&mut self) {
+        let event = self.to_mut();
+        event.entry = event.entry.on_its_own();
+    }
+
+    /// The event, to be changed. It leaves the others.
     pub fn to_mut(&mut self) -> &mut OrderEvent {
         if self.all.len() > 1 {
             *self = Self::from(OrderEvent::clone(self));
@@ -222,19 +228,23 @@ mod tests {
     use proptest::prelude::{prop_assert_eq, proptest};
 
     use super::*;
-    use crate::domain::entry::Fields;
+    use crate::domain::entry::{Fields, Mark, Sheet};
 
-    #[test]
-    fn an_event_that_is_changed_has_its_memory_for_itself_and_its_neighbours_are_as_they_were() {
-        let event = |order: &str| OrderEvent {
+    fn shipped(order: &str, fields: Fields) -> OrderEvent {
+        OrderEvent {
             order: order.into(),
             user: None,
             action: Action::Shipped,
             amount: None,
             replay_of: None,
             event_id: None,
-            entry: Entry { id: EntryId::new(1, 0), fields: Fields::default() },
-        };
+            entry: Entry { id: EntryId::new(1, 0), fields },
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_changed_has_its_memory_for_itself_and_its_neighbours_are_as_they_were() {
+        let event = |order: &str| shipped(order, Fields::default());
         let mut events: Vec<SharedEvent> = SharedEvent::each(vec![event("a"), event("b"), event("c")]).collect();
         events[1].to_mut().action = Action::Delivered;
         let told: Vec<String> = events.iter().map(|event| format!("{} {}", event.order, event.action)).collect();
@@ -244,6 +254,21 @@ mod tests {
         let before = events[1].clone();
         events[1].to_mut().action = Action::Paid;
         assert_eq!((&before.action, &events[1].action), (&Action::Delivered, &Action::Paid));
+    }
+
+    #[test]
+    fn an_event_that_is_kept_keeps_nothing_of_what_it_was_read_with() {
+        let sheet = Sheet::new(
+            b"orderId:a;orderId:b".to_vec(),
+            vec![Mark { name: (0, 7), value: (8, 9) }, Mark { name: (10, 17), value: (18, 19) }],
+        );
+        let read = |first| shipped("o", Fields::of(&sheet, first, 1));
+        let mut events: Vec<SharedEvent> = SharedEvent::each(vec![read(0), read(1)]).collect();
+        let mut kept = events.remove(1);
+        kept.keep();
+        drop(events);
+        assert_eq!(Arc::strong_count(&sheet), 1, "the reply is held by nobody but this test");
+        assert_eq!(kept.entry.field(b"orderId"), Ok(Some(b"b".as_slice())));
     }
 
     #[test]

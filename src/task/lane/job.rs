@@ -107,7 +107,7 @@ impl Admission {
             let mut job = Job { delivery, event, life };
             match pause {
                 Some(pause) => {
-                    job.keep();
+                    job.event.keep();
                     admission.waiting.push((job, Instant::now() + pause));
                 }
                 None => admission.jobs.push(job),
@@ -154,12 +154,6 @@ impl Admission {
 }
 
 impl Job {
-    /// It is kept for long, and must not keep what it was read with.
-    pub fn keep(&mut self) {
-        let event = self.event.to_mut();
-        event.entry = event.entry.on_its_own();
-    }
-
     /// Gives it up, for this reason.
     pub fn into_letter(self, reason: DeadReason, error: String) -> Letter {
         let obituary = obituary(&self.delivery, self.life, reason, error);

@@ -100,7 +100,7 @@ impl LaneTask {
                 let due_ms = if failure.is_early() { 0 } else { epoch_ms(SystemTime::now() + pause) };
                 let record = RetryRecord { failures: job.life.failures, due_ms, error: message.to_owned() };
                 self.start_park(&job, record);
-                job.keep();
+                job.event.keep();
                 self.lanes.block(job, Instant::now() + pause);
             }
         }
