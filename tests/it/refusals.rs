@@ -221,8 +221,11 @@ fn a_server_without_room_for_another_connection_is_waited_for() {
     on_every_server(|options| {
         let world = World::with(options);
         let begin = |connection: &mut Connection| {
-            send(connection, &["CONFIG", "SET", "maxclients", "1"]);
-            send(connection, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+            // In one step: a worker that is refused while it still has other connections finds Redis back at once, and then away again.
+            let mut step = redis::pipe();
+            step.atomic().cmd("CONFIG").arg(("SET", "maxclients", 1));
+            step.cmd("CLIENT").arg(("KILL", "TYPE", "normal", "SKIPME", "yes"));
+            step.exec(connection).expect("no room for others");
         };
         let end = |connection: &mut Connection| send(connection, &["CONFIG", "SET", "maxclients", "1000"]);
         let refusal = Refusal { word: "max number of clients", begin: &begin, end: &end, meanwhile: None };
