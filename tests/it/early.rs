@@ -13,7 +13,9 @@ const SOON: [(&str, &str); 2] = [("reaper.claim_after", "1500ms"), ("reaper.inte
 /// Whoever is left finishes all of it. How many tries came too early.
 fn two_share(settings: &[(&str, &str)], each: u64, then: impl FnOnce(Daemon) -> Option<Daemon>) -> usize {
     let world = World::new();
-    let set = [&SOON[..], settings].concat();
+    // However seldom one of them gets a core, the other cannot take its share.
+    let most = (EVENTS - each).to_string();
+    let set = [&SOON[..], &[("consumers.in_flight", &*most)], settings].concat();
     let [first, second] = ["first", "second"].map(|name| world.daemon(name, &set));
     [&first, &second].into_iter().for_each(Daemon::wait_until_ready);
     let ledger = rusqlite::Connection::open(world.ledger()).unwrap();
@@ -68,6 +70,7 @@ fn what_waits_for_an_entry_of_a_dead_worker_is_tried_as_soon_as_that_is_settled_
 fn a_window_full_of_what_waits_still_takes_over_what_that_waits_for() {
     let set = [
         ("consumers.batch", "20"),
+        // What it may hold is what each is to hold: it is full.
         ("consumers.in_flight", "300"),
         ("retry.delay_min", "10m"),
         ("retry.delay_max", "1h"),
