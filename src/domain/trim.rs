@@ -64,14 +64,14 @@ pub fn safe_point(groups: &[Progress], required: &GroupName) -> Option<SafePoint
 /// from one look to the next.
 #[derive(Debug, Default)]
 pub struct Standstill {
-    last: Option<EntryId>,
+    last: Option<Floor>,
     blocked: bool,
 }
 
 /// What a look at the floor has brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// From now on a group stands in the way.
+    /// From now on this group stands in the way.
     Blocked,
     /// None does any more.
     Free,
@@ -79,12 +79,16 @@ pub enum Turn {
 
 impl Standstill {
     /// A look, some time after the last one: `over` is the floor of a stream that is over its bound and cannot be cut, `None` stands for
-    /// any other. Returns what is news.
-    pub fn look(&mut self, over: Option<EntryId>) -> Option<Turn> {
-        let blocked = over.is_some() && over == self.last;
-        self.last = over;
+    /// any other. Returns what is news. Where two groups stand at the same place and one of them goes on, the other is news.
+    pub fn look(&mut self, over: Option<&Floor>) -> Option<Turn> {
+        let last = std::mem::replace(&mut self.last, over.cloned());
+        let (blocked, same) = match (&last, over) {
+            (Some(last), Some(over)) => (last.id == over.id, last.held_by == over.held_by),
+            _ => (false, false),
+        };
         match (std::mem::replace(&mut self.blocked, blocked), blocked) {
             (false, true) => Some(Turn::Blocked),
+            (true, true) if !same => Some(Turn::Blocked),
             (true, false) => Some(Turn::Free),
             _ => None,
         }
@@ -110,6 +114,10 @@ mod tests {
         }
     }
 
+    fn floor(ms: u64, group: &str) -> Floor {
+        Floor { id: EntryId::new(ms, 0), held_by: group.into() }
+    }
+
     #[test]
     fn the_slowest_group_decides_by_what_it_has_not_acknowledged() {
         let groups = [progress("ours", 90, Some(40)), progress("theirs", 60, None)];
@@ -130,17 +138,26 @@ mod tests {
     #[test]
     fn a_floor_that_moves_is_no_block_and_one_that_stands_still_is_told_once() {
         let mut standstill = Standstill::default();
-        let at = |ms| Some(EntryId::new(ms, 0));
-        let looks = [at(1), at(2), at(3), at(3), at(3), at(3), at(4), at(5), at(5), None, None];
-        let news: Vec<Option<Turn>> = looks.into_iter().map(|over| standstill.look(over)).collect();
+        let looks = [1, 2, 3, 3, 3, 3, 4, 5, 5, 0, 0].map(|ms| (ms > 0).then(|| floor(ms, "ours")));
+        let news: Vec<Option<Turn>> = looks.iter().map(|over| standstill.look(over.as_ref())).collect();
         let (blocked, free) = (Some(Turn::Blocked), Some(Turn::Free));
         assert_eq!(news, [None, None, None, blocked, None, None, free, None, blocked, free, None]);
     }
 
     #[test]
+    fn a_group_that_is_left_behind_at_the_same_place_is_told_of_as_well() {
+        let mut standstill = Standstill::default();
+        let looks = ["ours", "ours", "theirs", "theirs"].map(|group| floor(3, group));
+        let news: Vec<Option<Turn>> = looks.iter().map(|floor| standstill.look(Some(floor))).collect();
+        assert_eq!(news, [None, Some(Turn::Blocked), Some(Turn::Blocked), None]);
+        assert_eq!(standstill.look(None), Some(Turn::Free));
+    }
+
+    #[test]
     fn a_floor_that_stood_still_while_nobody_could_work_is_no_block() {
         let mut standstill = Standstill::default();
-        let at = Some(EntryId::new(1, 0));
+        let floor = floor(1, "ours");
+        let at = Some(&floor);
         assert_eq!(standstill.look(at), None);
         standstill.missed();
         assert_eq!(standstill.look(at), None);

@@ -151,12 +151,12 @@ impl Trimmer {
         Ok(last)
     }
 
-    /// Says when a group begins to stand in the way, and when it does no more. Only looks at the pace of the timer count: a group that
+    /// Says when a group begins to stand in the way, and when none does any more. Only looks at the pace of the timer count: a group that
     /// works off a backlog stands in the way at each nudge, and never twice at the same place.
     fn look(&mut self, trimmed: Option<&Trimmed>) {
         let Some(trimmed) = trimmed else { return self.standstill.missed() };
         let floor = trimmed.floor.as_ref().filter(|_| trimmed.state == TrimState::Blocked);
-        match (self.standstill.look(floor.map(|floor| floor.id)), floor) {
+        match (self.standstill.look(floor), floor) {
             (Some(Turn::Blocked), Some(floor)) => {
                 let over = trimmed.length.saturating_sub(self.options().max_len);
                 self.telemetry.emit(event::TrimBlocked { group: floor.held_by.as_str(), over });

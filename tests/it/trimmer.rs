@@ -64,6 +64,33 @@ fn what_a_slow_group_has_not_read_or_not_acknowledged_stays_and_the_group_is_nam
 }
 
 #[test]
+fn of_two_groups_that_stand_in_the_way_at_one_place_the_one_that_is_left_behind_is_named_too() {
+    let world = World::new();
+    group(&world, "slow");
+    let daemon = world.daemon("w", &[("trimmer.interval", "50ms"), ("trimmer.max_len", "100")]);
+    daemon.wait_until_ready();
+    let ledger = rusqlite::Connection::open(world.ledger()).unwrap();
+    ledger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // Both have the first entry in hand before the stream is over its bound.
+    world.add_many_of("first", 100, 100);
+    wait_until("ours has them in hand", || world.pending() == 100);
+    let mut ids = read(&world, "slow", 100);
+    world.add_many_of("then", 200, 100);
+    ids.extend(read(&world, "slow", 200));
+    let named =
+        |name: &str| daemon.log_lines("a group keeps the stream").iter().filter(|line| line.contains(name)).count();
+    wait_until("ours is named", || named(GROUP) == 1);
+    ledger.execute_batch("ROLLBACK").unwrap();
+    wait_until("the other one is named", || named("\"slow\"") == 1);
+    world.wait_until_drained();
+    redis::cmd("XACK").arg((STREAM, "slow")).arg(&ids).exec(&mut world.redis()).expect("XACK");
+    wait_until("nobody is in the way any more", || {
+        length(&world) == 100 && daemon.metric("orderd_trim_blocked") == Some(0.0)
+    });
+    assert_eq!((named(GROUP), named("\"slow\"")), (1, 1), "{}", daemon.log());
+}
+
+#[test]
 fn on_request_what_a_group_still_needs_is_cut_and_counted() {
     let world = World::new();
     group(&world, "slow");

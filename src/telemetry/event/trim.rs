@@ -17,7 +17,7 @@ pub struct Trimmed {
     pub unacknowledged: u64,
 }
 
-/// A group keeps the stream above its bound. Told once, when it begins.
+/// A group keeps the stream above its bound. Told once of each group, when it begins.
 #[derive(Debug, Clone, Copy)]
 pub struct TrimBlocked<'a> {
     /// Which group.
